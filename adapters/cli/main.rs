@@ -1,0 +1,2 @@
+//! The `unstick` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The length codec on its own.
