@@ -105,15 +105,15 @@ impl From<HeaderError> for DecodeError {
 pub enum EncodeError {
     /// The buffer is too small for the prefix and the header together.
     BufferTooSmall,
-    /// The header is longer than its prefix can say.
-    HeaderTooLong,
+    /// The header has no octets, or more than its prefix can say.
+    HeaderLength,
 }
 
 impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BufferTooSmall => "the buffer is too small for the frame's prefix and header",
-            Self::HeaderTooLong => "the header is longer than its prefix can say",
+            Self::HeaderLength => "the header is empty or longer than its prefix can say",
         })
     }
 }

@@ -2,6 +2,9 @@
 
 use crate::error::{EncodeError, HeaderError};
 
+/// The length of a frame's prefix, in octets.
+pub const PREFIX_LEN: usize = 4;
+
 /// One step of a frame, as a decoder returns it.
 ///
 /// The events of a stream follow the grammar `(Header Body* End)*`.

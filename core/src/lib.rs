@@ -12,10 +12,21 @@
     clippy::cast_sign_loss
 )]
 
+mod connection;
+mod decode;
+mod encode;
 mod error;
 mod frame;
+mod head;
 pub mod json;
 pub mod length;
+mod service;
+pub mod services;
 
+pub use connection::{Connection, Fault, Phase, Wants};
+pub use decode::Decoder;
+pub use encode::encode;
 pub use error::{DecodeError, EncodeError, HeaderError, HeaderErrorKind};
-pub use frame::{Event, Header};
+pub use frame::{Event, Header, PREFIX_LEN};
+pub use head::{Code, FILENAME_LEN, MESSAGE_LEN, OP_LEN, Op, Refusal, Reply, Request, Stream};
+pub use service::{Or, Route, Service};

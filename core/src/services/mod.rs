@@ -1,0 +1,11 @@
+//! The services that need no operating system: they run unchanged on a desktop and on a board.
+
+mod commands;
+mod echo;
+mod info;
+mod responder;
+
+pub use commands::{Command, Commands};
+pub use echo::Echo;
+pub use info::Info;
+pub use responder::{Output, Respond, Responder};
