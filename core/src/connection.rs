@@ -9,11 +9,12 @@
 use core::fmt;
 use core::task::{Context, Poll};
 
-use crate::decode::{Decoder, take};
+use crate::decode::Decoder;
 use crate::encode::encode;
 use crate::error::DecodeError;
 use crate::frame::Event;
 use crate::head::{Code, Refusal, Reply, Request};
+use crate::octets::take;
 use crate::service::Service;
 
 /// What a connection needs next.

@@ -4,6 +4,7 @@ use core::marker::PhantomData;
 
 use crate::error::DecodeError;
 use crate::frame::{Event, Header, PREFIX_LEN};
+use crate::octets::{copy, take};
 
 /// Decodes a stream of frames, however the stream is cut into pieces (PROTOCOL.md, "Frames").
 ///
@@ -97,6 +98,11 @@ impl<H: Header, const N: usize> Decoder<H, N> {
         matches!(self.state, State::Prefix { filled: 0, .. })
     }
 
+    /// Whether [`decode`](Self::decode) can return something only if it is given octets.
+    pub const fn needs_input(&self) -> bool {
+        !matches!(self.state, State::Body { left: 0 } | State::Failed(_))
+    }
+
     /// Takes octets off the front of `input` until there is an event to return.
     ///
     /// `None` means that all of `input` is taken and more is needed. Call it until then: the
@@ -181,21 +187,9 @@ impl<H: Header, const N: usize> Default for Decoder<H, N> {
 fn fill(buffer: &mut [u8], filled: &mut usize, input: &mut &[u8]) -> bool {
     let free = buffer.get_mut(*filled..).unwrap_or_default();
     let missing = free.len();
-    let octets = take(input, missing as u64);
-    // The compiler makes a memcpy of this, without the panic that copy_from_slice brings along.
-    free.iter_mut()
-        .zip(octets)
-        .for_each(|(to, from)| *to = *from);
-    *filled = filled.saturating_add(octets.len());
-    octets.len() == missing
-}
-
-/// Takes up to `most` octets off the front of `input`.
-pub(crate) fn take<'b>(input: &mut &'b [u8], most: u64) -> &'b [u8] {
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let (taken, rest) = input.split_at_checked(most).unwrap_or((input, &[]));
-    *input = rest;
-    taken
+    let copied = copy(free, take(input, missing as u64));
+    *filled = filled.saturating_add(copied);
+    copied == missing
 }
 
 /// Decodes the header in the first `len` octets of `buffer`.

@@ -18,8 +18,10 @@ mod encode;
 mod error;
 mod frame;
 mod head;
+pub mod io;
 pub mod json;
 pub mod length;
+mod octets;
 mod service;
 pub mod services;
 

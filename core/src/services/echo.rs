@@ -2,8 +2,8 @@
 
 use core::task::{Context, Poll};
 
-use crate::decode::take;
 use crate::head::{Refusal, Reply, Request};
+use crate::octets::copy;
 use crate::service::{Route, Service};
 
 /// The operation `echo`: replies with the request's body, of any length, while it arrives.
@@ -34,13 +34,6 @@ impl<const B: usize> Default for Echo<B> {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Copies as much as there is of `from` and room in `to`; returns how many octets that is.
-fn copy(to: &mut [u8], mut from: &[u8]) -> usize {
-    let from = take(&mut from, to.len() as u64);
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-    from.len()
 }
 
 impl<const B: usize> Service for Echo<B> {

@@ -5,8 +5,8 @@ use core::task::{Context, Poll};
 
 use heapless::{Vec, VecView};
 
-use crate::decode::take;
 use crate::head::{Code, Refusal, Reply, Request, Stream};
+use crate::octets::{copy, take};
 use crate::service::{Route, Service};
 
 /// What a [`Responder`] calls for every request: a closure, or a type with this one method.
@@ -143,9 +143,7 @@ impl<R: Respond, const IN: usize, const OUT: usize> Service for Responder<R, IN,
     }
 
     fn fill(&mut self, _: &mut Context<'_>, out: &mut [u8]) -> Poll<Result<usize, Refusal>> {
-        let rest = self.out.get(self.sent..).unwrap_or_default();
-        out.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        let sent = out.len().min(rest.len());
+        let sent = copy(out, self.out.get(self.sent..).unwrap_or_default());
         self.sent = self.sent.saturating_add(sent);
         Poll::Ready(Ok(sent))
     }
