@@ -1,2 +1,230 @@
-//! Development commands.
-fn main() {}
+//! Development commands: `cargo xtask help` lists them.
+//!
+//! `cargo xtask test` is the whole of what has to hold before a change goes in: the table [`STEPS`], in order.
+//! Each step is its own command too, and brings along what it needs ([`tools`]).
+
+mod checks;
+mod coverage;
+mod fuzz;
+mod miri;
+mod no_panic;
+mod process;
+mod tools;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+use crate::tools::Need;
+
+/// One thing that `cargo xtask test` checks.
+struct Step {
+    name: &'static str,
+    /// What is true once the step has passed.
+    claim: &'static str,
+    needs: &'static [Need],
+    run: fn() -> Result<()>,
+}
+
+static STEPS: [Step; 8] = [
+    Step {
+        name: "fmt",
+        claim: "the code is formatted",
+        needs: checks::FMT_NEEDS,
+        run: checks::fmt,
+    },
+    Step {
+        name: "clippy",
+        claim: "neither the compiler nor clippy has anything to say",
+        needs: checks::CLIPPY_NEEDS,
+        run: checks::clippy,
+    },
+    Step {
+        name: "doc",
+        claim: "the documentation builds and its links lead somewhere",
+        needs: &[],
+        run: checks::doc,
+    },
+    Step {
+        name: "unit",
+        claim: "every test, documentation example and program of the workspace passes",
+        needs: checks::UNIT_NEEDS,
+        run: checks::unit,
+    },
+    Step {
+        name: "no-panic",
+        claim: "no panic is linked into the framing on a microcontroller",
+        needs: no_panic::NEEDS,
+        run: no_panic::gate,
+    },
+    Step {
+        name: "coverage",
+        claim: "core's tests run every line of core",
+        needs: coverage::NEEDS,
+        run: coverage::gate,
+    },
+    Step {
+        name: "miri",
+        claim: "core's tests pass under Miri",
+        needs: miri::NEEDS,
+        run: miri::run,
+    },
+    Step {
+        name: "fuzz",
+        claim: "a short run of each fuzz target finds nothing",
+        needs: fuzz::NEEDS,
+        run: fuzz::short,
+    },
+];
+
+/// Development commands of unstick.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    arg_required_else_help = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything below, in order; stops at the first failure
+    Test,
+    /// Install what the steps need, and no more
+    Tools,
+    /// The code is formatted
+    Fmt,
+    /// Neither the compiler nor clippy has anything to say
+    Clippy,
+    /// The documentation builds and its links lead somewhere
+    Doc,
+    /// cargo test --workspace
+    Unit,
+    /// No panic is linked into the framing on a microcontroller; prints its size in flash
+    NoPanic,
+    /// Core's tests run every line of core
+    Coverage,
+    /// Core's tests under Miri
+    Miri,
+    /// Run one fuzz target, or each of them
+    Fuzz {
+        /// The target's name; all of them if there is none
+        target: Option<String>,
+        /// How long each target runs
+        #[arg(long, default_value_t = fuzz::SHORT_SECONDS)]
+        seconds: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Test => test(),
+        Command::Tools => tools::provide(all_needs()),
+        Command::Fmt => step("fmt"),
+        Command::Clippy => step("clippy"),
+        Command::Doc => step("doc"),
+        Command::Unit => step("unit"),
+        Command::NoPanic => step("no-panic"),
+        Command::Coverage => step("coverage"),
+        Command::Miri => step("miri"),
+        Command::Fuzz { target, seconds } => {
+            tools::provide(fuzz::NEEDS).and_then(|()| match target {
+                Some(target) => fuzz::one(&target, seconds),
+                None => fuzz::each(seconds),
+            })
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn all_needs() -> impl Iterator<Item = &'static Need> {
+    STEPS.iter().flat_map(|step| step.needs)
+}
+
+/// Runs one step as a command of its own.
+fn step(name: &str) -> Result<()> {
+    let step = STEPS
+        .iter()
+        .find(|step| step.name == name)
+        .context("no such step")?;
+    tools::provide(step.needs)?;
+    let start = Instant::now();
+    (step.run)().context(step.name)?;
+    println!("\n{}: passed in {}", step.name, seconds(start.elapsed()));
+    Ok(())
+}
+
+/// Runs every step, each with its time, and stops at the first failure.
+fn test() -> Result<()> {
+    let start = Instant::now();
+    println!("==> tools: what the steps need is there");
+    tools::provide(all_needs()).context("tools")?;
+    let mut times = vec![("tools", start.elapsed())];
+    println!("<== tools: {}", seconds(start.elapsed()));
+
+    for (number, step) in (1..).zip(&STEPS) {
+        println!(
+            "\n==> {number}/{} {}: {}",
+            STEPS.len(),
+            step.name,
+            step.claim
+        );
+        let start = Instant::now();
+        (step.run)().with_context(|| {
+            format!(
+                "step {number} of {}, {}, failed (again: cargo xtask {})",
+                STEPS.len(),
+                step.name,
+                step.name
+            )
+        })?;
+        println!("<== {}: {}", step.name, seconds(start.elapsed()));
+        times.push((step.name, start.elapsed()));
+    }
+
+    println!();
+    for (name, time) in times {
+        println!("{name:>10} {:>9}", seconds(time));
+    }
+    println!(
+        "all {} steps passed in {}",
+        STEPS.len(),
+        seconds(start.elapsed())
+    );
+    Ok(())
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn each_step_is_a_command() {
+        let arguments = Arguments::command();
+        arguments.clone().debug_assert();
+        for step in &STEPS {
+            assert!(
+                arguments.find_subcommand(step.name).is_some(),
+                "{}",
+                step.name
+            );
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The steps that are cargo's own commands.
+
+use anyhow::Result;
+
+use crate::process::{cargo, run};
+use crate::tools::Need;
+
+/// The packages outside the workspace, and what they have to be told to be looked at on this machine.
+const OUTSIDE: [(&str, &[&str]); 2] = [
+    (
+        "tests/bare/Cargo.toml",
+        &["--release", "--target", "thumbv6m-none-eabi"],
+    ),
+    ("tests/fuzz/Cargo.toml", &["--all-targets"]),
+];
+
+/// What [`fmt`] needs.
+pub const FMT_NEEDS: &[Need] = &[Need::Component("rustfmt")];
+
+/// `cargo fmt --check`, over every package.
+pub fn fmt() -> Result<()> {
+    run(&mut cargo(["fmt", "--check", "--all"]))?;
+    for (manifest, _) in OUTSIDE {
+        run(&mut cargo(["fmt", "--check", "--manifest-path", manifest]))?;
+    }
+    Ok(())
+}
+
+/// What [`clippy`] needs.
+pub const CLIPPY_NEEDS: &[Need] = &[
+    Need::Component("clippy"),
+    Need::Target("thumbv6m-none-eabi"),
+    Need::CPP,
+];
+
+/// `cargo clippy`, over every package.
+pub fn clippy() -> Result<()> {
+    let deny = ["--", "-D", "warnings"];
+    run(cargo(["clippy", "--workspace", "--all-targets"]).args(deny))?;
+    for (manifest, arguments) in OUTSIDE {
+        run(cargo(["clippy", "--manifest-path", manifest])
+            .args(arguments)
+            .args(deny))?;
+    }
+    Ok(())
+}
+
+/// `cargo doc`, with warnings denied.
+pub fn doc() -> Result<()> {
+    run(cargo(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// What [`unit`] needs.
+pub const UNIT_NEEDS: &[Need] = &[Need::PYTHON];
+
+/// `cargo test`, over the whole workspace.
+pub fn unit() -> Result<()> {
+    run(&mut cargo(["test", "--workspace"]))
+}
