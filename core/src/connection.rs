@@ -99,10 +99,14 @@ enum Output {
     Head(Reply),
     /// The service is asked for this many more octets of body, at least one; then for `more` frames, or none.
     Body { left: u64, more: bool },
+    /// This error frame is to be written, the reply's last. The service is not called any more.
+    Refusal(Reply),
     /// The reply is complete.
     Whole,
     /// Nothing will be sent any more.
     Closed,
+    /// The same, inside a frame.
+    Cut,
 }
 
 /// The server's side of one connection: requests in, replies out, one request at a time and in order.
@@ -141,6 +145,8 @@ pub struct Connection<S, const N: usize> {
     /// The request's `id` and `timeout_ms`.
     id: Option<u32>,
     timeout_ms: Option<u64>,
+    /// How many requests have begun.
+    requests: u32,
     /// The octets of body in this reply's frames so far.
     replied: u64,
     /// The service has nothing to send for now.
@@ -164,6 +170,7 @@ impl<S: Service, const N: usize> Connection<S, N> {
             output: Output::Await,
             id: None,
             timeout_ms: None,
+            requests: 0,
             replied: 0,
             stalled: false,
             full: false,
@@ -180,10 +187,12 @@ impl<S: Service, const N: usize> Connection<S, N> {
         self
     }
 
-    /// The same for datagrams: each call of [`transmit`](Self::transmit) writes one frame, which has to fit,
-    /// and the frames of a reply of several carry `offset` (PROTOCOL.md, "UDP").
+    /// The same for datagrams: a call of [`transmit`](Self::transmit) writes octets of one frame only, and the
+    /// frames of a reply of several carry `offset` (PROTOCOL.md, "UDP").
     ///
-    /// A frame that does not fit is replaced by the error `too_large`.
+    /// A frame has to fit the `out` that its header is written to, or the error `too_large` takes its place.
+    /// The service may need more than one call to fill it: what is behind those octets is the next call's
+    /// `out`, until [`is_between_frames`](Self::is_between_frames) says that the datagram is complete.
     #[must_use]
     pub fn for_datagrams(mut self) -> Self {
         self.datagram = true;
@@ -193,8 +202,8 @@ impl<S: Service, const N: usize> Connection<S, N> {
     /// What the connection needs next.
     pub fn wants(&self) -> Wants {
         match &self.output {
-            Output::Head(_) => Wants::Output,
-            Output::Closed => Wants::Close,
+            Output::Head(_) | Output::Refusal(_) => Wants::Output,
+            Output::Closed | Output::Cut => Wants::Close,
             Output::Ask | Output::Body { .. } if !self.stalled => Wants::Output,
             Output::Ask | Output::Body { .. } if self.input != Input::Body || self.full => {
                 Wants::Pending
@@ -217,6 +226,11 @@ impl<S: Service, const N: usize> Connection<S, N> {
         self.timeout_ms
     }
 
+    /// How many requests have begun on this connection, modulo 2^32.
+    pub const fn requests(&self) -> u32 {
+        self.requests
+    }
+
     /// Why the connection closes, if it does so before its peer has ended it.
     pub const fn fault(&self) -> Option<Fault> {
         self.fault
@@ -229,14 +243,15 @@ impl<S: Service, const N: usize> Connection<S, N> {
 
     /// Whether what was transmitted so far ends with a whole frame.
     pub const fn is_between_frames(&self) -> bool {
-        !matches!(self.output, Output::Body { .. })
+        !matches!(self.output, Output::Body { .. } | Output::Cut)
     }
 
     /// Takes octets that the peer has sent off the front of `input`, while [`Wants::Input`].
     ///
     /// What is left in `input` belongs to later: call again when input is wanted again.
     pub fn receive(&mut self, input: &mut &[u8]) {
-        while self.wants() == Wants::Input {
+        // The end of a body takes no octets, so the request is complete as soon as its last octet is here.
+        while self.wants() == Wants::Input || self.is_at_end() {
             if self.input == Input::Body && self.decoder.body_left() > 0 {
                 if input.is_empty() {
                     return;
@@ -270,11 +285,7 @@ impl<S: Service, const N: usize> Connection<S, N> {
     ///
     /// Inside the body of a frame none can.
     pub fn abort(&mut self, refusal: Refusal) {
-        if self.fault.is_none() {
-            self.fault = Some(Fault::Aborted(refusal.code));
-        }
-        self.closing = true;
-        self.refuse(refusal);
+        self.give_up(Fault::Aborted(refusal.code), refusal);
     }
 
     /// Writes as many octets of replies as there are and as fit to the front of `out`; returns how many.
@@ -291,12 +302,15 @@ impl<S: Service, const N: usize> Connection<S, N> {
                 break;
             }
             match &self.output {
-                Output::Head(head) => {
-                    let head = head.clone();
-                    match self.write_head(free, &head) {
-                        Some(octets) => filled = filled.saturating_add(octets),
-                        None if filled > 0 => break,
-                        None => self.break_off(Fault::BufferTooSmall),
+                Output::Head(head) | Output::Refusal(head) => {
+                    let (total_size, more) = (head.total_size, head.more);
+                    match encode(head, free) {
+                        Ok(octets) => {
+                            let sent = self.head_written(octets, free.len(), total_size, more);
+                            filled = filled.saturating_add(sent);
+                        }
+                        Err(_) if filled > 0 => break,
+                        Err(_) => self.break_off(),
                     }
                 }
                 Output::Body { left, more } => {
@@ -317,6 +331,7 @@ impl<S: Service, const N: usize> Connection<S, N> {
         self.output = Output::Ask;
         self.id = request.id;
         self.timeout_ms = request.timeout_ms;
+        self.requests = self.requests.wrapping_add(1);
         self.replied = 0;
         self.stalled = false;
         self.full = false;
@@ -350,6 +365,11 @@ impl<S: Service, const N: usize> Connection<S, N> {
         }
     }
 
+    /// Whether every octet of the request's body is here, but its end is not known yet.
+    fn is_at_end(&self) -> bool {
+        matches!(self.input, Input::Body | Input::Drain) && self.decoder.body_left() == 0
+    }
+
     fn end(&mut self) {
         let to_service = self.input == Input::Body;
         self.input = Input::Whole;
@@ -364,9 +384,7 @@ impl<S: Service, const N: usize> Connection<S, N> {
     }
 
     fn fail(&mut self, error: DecodeError) {
-        self.fault = Some(Fault::Peer(error));
-        self.closing = true;
-        self.refuse(match error {
+        let refusal = match error {
             DecodeError::HeaderTooLong(len) => Refusal::new(
                 Code::TooLarge,
                 format_args!(
@@ -375,37 +393,54 @@ impl<S: Service, const N: usize> Connection<S, N> {
                 ),
             ),
             error => Refusal::new(Code::BadHeader, error),
-        });
+        };
+        self.give_up(Fault::Peer(error), refusal);
     }
 
-    /// Makes `refusal` the last frame of the reply, if there is still room for one.
-    fn refuse(&mut self, refusal: Refusal) {
-        match &self.output {
-            Output::Closed => return,
-            Output::Whole if self.closing => {
-                self.output = Output::Closed;
-                return;
-            }
-            Output::Whole => return,
-            // The first refusal is the reason for those that follow from it.
-            Output::Head(head) if head.error.is_some() => return,
-            Output::Await => {}
-            Output::Ask | Output::Head(_) | Output::Body { .. } => self.service.cancel(),
+    /// Closes the connection for this reason, with `refusal` as its last frame if one can be sent.
+    fn give_up(&mut self, fault: Fault, refusal: Refusal) {
+        if self.wants() == Wants::Close {
+            return;
         }
+        self.fault.get_or_insert(fault);
+        self.closing = true;
+        match self.output {
+            // The first refusal is the reason for those that follow from it.
+            Output::Refusal(_) => {}
+            Output::Whole => self.output = Output::Closed,
+            _ => {
+                if self.output != Output::Await {
+                    self.service.cancel();
+                }
+                self.refuse(refusal);
+            }
+        }
+    }
+
+    /// Makes `refusal` the last frame of the reply, if there is still room for one. Ends the service's part.
+    fn refuse(&mut self, refusal: Refusal) {
         if self.input == Input::Body {
             self.input = Input::Drain;
         }
-        self.output = if self.is_between_frames() {
-            Output::Head(self.in_reply(Reply::from(refusal)))
+        if self.is_between_frames() {
+            self.output = Output::Refusal(self.in_reply(refusal.into()));
         } else {
-            Output::Closed
-        };
+            self.cut();
+        }
     }
 
-    /// Gives up without a word.
-    fn break_off(&mut self, fault: Fault) {
-        self.service.cancel();
-        self.fault = Some(fault);
+    /// Breaks off inside a frame.
+    fn cut(&mut self) {
+        self.fault.get_or_insert(Fault::ReplyCut);
+        self.output = Output::Cut;
+    }
+
+    /// Gives up without a word: there is no room for one.
+    fn break_off(&mut self) {
+        if !matches!(self.output, Output::Refusal(_)) {
+            self.service.cancel();
+        }
+        self.fault.get_or_insert(Fault::BufferTooSmall);
         self.output = Output::Closed;
     }
 
@@ -427,23 +462,23 @@ impl<S: Service, const N: usize> Connection<S, N> {
         head
     }
 
-    /// Writes `head` if it fits.
-    fn write_head(&mut self, out: &mut [u8], head: &Reply) -> Option<usize> {
-        let octets = encode(head, out).ok()?;
-        let frame_len = head.total_size.saturating_add(octets as u64);
-        if self.datagram && frame_len > out.len() as u64 && head.error.is_none() {
+    /// Goes on behind a frame's header of `octets` octets, now in a buffer of `room` octets, and returns how
+    /// many of them stay there: none if the frame does not fit its datagram.
+    fn head_written(&mut self, octets: usize, room: usize, total_size: u64, more: bool) -> usize {
+        let frame_len = total_size.saturating_add(octets as u64);
+        if self.datagram && frame_len > room as u64 {
+            self.service.cancel();
             self.refuse(Refusal::new(
                 Code::TooLarge,
                 format_args!(
-                    "a frame of {frame_len} octets: a datagram holds {}; ask over TCP",
-                    out.len()
+                    "a frame of {frame_len} octets: a datagram holds {room}; ask over TCP"
                 ),
             ));
-            return Some(0);
+            return 0;
         }
-        self.replied = self.replied.saturating_add(head.total_size);
-        self.sent(head.total_size, head.more);
-        Some(octets)
+        self.replied = self.replied.saturating_add(total_size);
+        self.sent(total_size, more);
+        octets
     }
 
     /// Writes octets of the frame's body, `left` of which are missing.
@@ -457,7 +492,7 @@ impl<S: Service, const N: usize> Connection<S, N> {
                 self.sent(left.saturating_sub(octets as u64), more);
                 return octets;
             }
-            Poll::Ready(_) => self.break_off(Fault::ReplyCut),
+            Poll::Ready(_) => self.cut(),
         }
         0
     }
