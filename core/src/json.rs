@@ -52,7 +52,8 @@ pub const MAX_DEPTH: usize = 32;
 /// assert_eq!(head.total_size, 5);
 /// assert_eq!(head.filename, "😀.txt");
 ///
-/// let error = json::decode::<Head>(&mut *br#"{"total_size": 05}"#.clone(), &mut [0; 128]).unwrap_err();
+/// let mut text = *br#"{"total_size": 05}"#;
+/// let error = json::decode::<Head>(&mut text, &mut [0; 128]).unwrap_err();
 /// assert_eq!(error.kind, HeaderErrorKind::Syntax);
 /// assert_eq!(error.offset, 16);
 /// # Ok::<(), unstick_core::HeaderError>(())
