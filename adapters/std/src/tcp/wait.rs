@@ -1,0 +1,79 @@
+//! Waiting for a socket, a service's waker or a shutdown, whichever is first.
+
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+/// Waits until one of `fds` has something to tell or `deadline` has passed; how many have.
+pub(super) fn wait(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<usize> {
+    loop {
+        // Zero for a deadline that has passed: what is ready is still seen.
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        match poll(fds, timeout.as_ref()) {
+            Err(Errno::INTR) => {}
+            ready => return Ok(ready?),
+        }
+    }
+}
+
+/// Whether the descriptor that was waited for has anything to tell.
+pub(super) fn is_ready(fd: &PollFd<'_>) -> bool {
+    !fd.revents().is_empty()
+}
+
+/// Turns a service's wake into a descriptor that poll(2) can wait for.
+pub(super) struct WakePipe {
+    reader: PipeReader,
+    signal: Arc<Signal>,
+}
+
+struct Signal {
+    woken: AtomicBool,
+    writer: PipeWriter,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        if !self.woken.swap(true, Ordering::SeqCst) {
+            // One octet in an empty pipe does not wait; with the reader gone there is nobody to wake.
+            let _ = (&self.writer).write(&[0]);
+        }
+    }
+}
+
+impl WakePipe {
+    pub(super) fn new() -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        let woken = AtomicBool::new(false);
+        Ok(Self {
+            reader,
+            signal: Arc::new(Signal { woken, writer }),
+        })
+    }
+
+    pub(super) fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.signal))
+    }
+
+    pub(super) fn poll_fd(&self) -> PollFd<'_> {
+        PollFd::from_borrowed_fd(self.reader.as_fd(), PollFlags::IN)
+    }
+
+    /// Takes the wake that [`poll_fd`](Self::poll_fd) told of. The service is asked after this, so that a
+    /// wake in between is at worst one too many.
+    pub(super) fn take(&mut self) -> io::Result<()> {
+        self.reader.read_exact(&mut [0])?;
+        self.signal.woken.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+}
