@@ -24,9 +24,12 @@ pub fn encode<H: Header>(header: &H, out: &mut [u8]) -> Result<usize, EncodeErro
         .split_first_chunk_mut::<PREFIX_LEN>()
         .ok_or(EncodeError::BufferTooSmall)?;
     let len = header.encode(rest)?;
-    match i32::try_from(len) {
-        Ok(announced) if announced > 0 => *prefix = announced.to_le_bytes(),
+    *prefix = match i32::try_from(len) {
+        Ok(announced) if announced > 0 => announced.to_le_bytes(),
         _ => return Err(EncodeError::HeaderLength),
+    };
+    if len > rest.len() {
+        return Err(EncodeError::BufferTooSmall);
     }
     Ok(len.saturating_add(PREFIX_LEN))
 }

@@ -228,7 +228,7 @@ impl Refusal {
     /// ```
     pub fn new(code: Code, message: impl fmt::Display) -> Self {
         let mut cut = Cut(String::new());
-        // Never an error: what does not fit is left out.
+        // An error stops it where the room ends: what does not fit is left out.
         let _ = fmt::write(&mut cut, format_args!("{message}"));
         Self {
             code,
@@ -262,12 +262,9 @@ struct Cut<const N: usize>(String<N>);
 
 impl<const N: usize> fmt::Write for Cut<N> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        for c in s.chars() {
-            if self.0.push(c).is_err() {
-                break;
-            }
-        }
-        Ok(())
+        s.chars()
+            .try_for_each(|c| self.0.push(c))
+            .map_err(|_| fmt::Error)
     }
 }
 

@@ -8,8 +8,8 @@ use crate::head::{Code, Refusal, Reply, Request};
 ///
 /// A [`Connection`](crate::Connection) calls the methods in the order `begin (body* end)`, and interleaved
 /// with those, from `begin` on, `(reply fill*)*`: a service may answer before the body is complete, as
-/// [`Echo`](crate::services::Echo) does, or after, as most do. After `begin` has failed or `cancel` was
-/// called, the next call is the next request's `begin`.
+/// [`Echo`](crate::services::Echo) does, or after, as most do. After an error of any of them, after `cancel`,
+/// or after a whole reply, which may come before the body is whole, the next call is the next request's `begin`.
 ///
 /// "Not yet" is said with [`Poll::Pending`]. A service that waits for more of the body just returns it; one
 /// that waits for something outside of the connection, a child process for instance, has the context's waker
@@ -55,7 +55,7 @@ pub trait Service {
     /// which tells the peer. Returning `Ok(0)` is the same.
     fn fill(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<Result<usize, Refusal>>;
 
-    /// The request is given up: stop what was started for it.
+    /// The request is given up, for a reason that is not this service's: stop what was started for it.
     fn cancel(&mut self) {}
 }
 
