@@ -281,6 +281,18 @@ impl<S: Service, const N: usize> Connection<S, N> {
         }
     }
 
+    /// Ends the request at hand with `refusal` as the last frame of its reply; the connection goes on.
+    ///
+    /// Without a request that is being carried out this does nothing. Inside the body of a frame there is no
+    /// room for a refusal, and the connection closes.
+    pub fn cancel(&mut self, refusal: Refusal) {
+        if let Output::Ask | Output::Head(_) | Output::Body { .. } = self.output {
+            self.timeout_ms = None;
+            self.service.cancel();
+            self.refuse(refusal);
+        }
+    }
+
     /// Gives up: the peer gets `refusal` as its last frame if one can be sent, then the connection closes.
     ///
     /// Inside the body of a frame none can.

@@ -24,6 +24,8 @@ const HANGUP_GRACE: Duration = Duration::from_millis(300);
 /// How long a closed connection takes in what its peer still sends: closing with octets unread would reset
 /// the connection, and the reset would overtake the last frame.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
+/// When a peer that was told `busy` may try again, in milliseconds.
+pub(super) const RETRY_AFTER_MS: u32 = 1000;
 
 /// One connection while it is served.
 pub(super) struct Session<'a, S> {
@@ -98,6 +100,7 @@ impl<'a, S: Service> Session<'a, S> {
                     self.read()?;
                 }
                 Wants::Output => {
+                    self.keep_deadlines(Waiting::ForService);
                     let octets = self.transmit();
                     if octets == 0 && self.connection.wants() == Wants::Output {
                         self.flush()?;
@@ -135,12 +138,8 @@ impl<'a, S: Service> Session<'a, S> {
     /// Reads once, as soon as there is something.
     fn read(&mut self) -> io::Result<()> {
         loop {
-            if self.stop.is_some() && self.phase.0 == Phase::Idle {
-                // Nothing is in flight here.
-                self.connection.finish();
-                return Ok(());
-            }
-            if self.give_up_if_overdue(Waiting::ForPeer)? {
+            self.keep_deadlines(Waiting::ForPeer);
+            if self.connection.wants() != Wants::Input {
                 return Ok(());
             }
             match self.stream.read(&mut self.input) {
@@ -167,22 +166,19 @@ impl<'a, S: Service> Session<'a, S> {
     fn flush(&mut self) -> io::Result<()> {
         let mut written = 0;
         while written < self.unsent {
-            // There is no sense in another frame for a peer that does not read.
-            if self
-                .deadline(Waiting::ForPeer)
-                .is_some_and(|(at, _)| at <= Instant::now())
-            {
-                return Err(io::Error::new(
-                    ErrorKind::TimedOut,
-                    "the peer does not read",
-                ));
-            }
             match self.stream.write(&self.output[written..self.unsent]) {
                 Ok(octets) => {
                     written += octets;
                     self.note_progress(octets);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // There is no sense in another frame for a peer that does not read.
+                    if self.overdue(Waiting::ForPeer).is_some() {
+                        return Err(io::Error::new(
+                            ErrorKind::TimedOut,
+                            "the peer does not read",
+                        ));
+                    }
                     self.wait(PollFlags::OUT, Waiting::ForPeer)?;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -202,7 +198,8 @@ impl<'a, S: Service> Session<'a, S> {
             return Ok(());
         }
         loop {
-            if self.give_up_if_overdue(Waiting::ForService)? {
+            self.keep_deadlines(Waiting::ForService);
+            if self.connection.wants() != Wants::Pending {
                 return Ok(());
             }
             let hangup = match self.hangup {
@@ -287,36 +284,51 @@ impl<'a, S: Service> Session<'a, S> {
         known.min_by_key(|(at, _)| *at)
     }
 
+    /// What has taken too long.
+    fn overdue(&self, waiting: Waiting) -> Option<Overdue> {
+        let (at, overdue) = self.deadline(waiting)?;
+        (at <= Instant::now()).then_some(overdue)
+    }
+
     /// Ends what has taken too long, if anything has.
-    fn give_up_if_overdue(&mut self, waiting: Waiting) -> io::Result<bool> {
-        let Some((_, overdue)) = self
-            .deadline(waiting)
-            .filter(|(at, _)| *at <= Instant::now())
-        else {
-            return Ok(false);
-        };
-        let refusal = match overdue {
-            Overdue::Idle if self.phase.0 == Phase::Idle => {
+    fn keep_deadlines(&mut self, waiting: Waiting) {
+        if self.shutdown.is_requested() {
+            let grace = self.limits.grace;
+            self.stop.get_or_insert_with(|| Instant::now() + grace);
+            if self.phase.0 == Phase::Idle && self.held.is_empty() {
+                // Nothing is in flight here.
                 self.connection.finish();
-                return Ok(true);
+                return;
             }
-            Overdue::Hangup => return Err(ErrorKind::ConnectionAborted.into()),
-            Overdue::Idle => Refusal::new(
+        }
+        let Limits {
+            header_timeout,
+            idle_timeout,
+            ..
+        } = self.limits;
+        match self.overdue(waiting) {
+            None => {}
+            Some(Overdue::Idle) if self.phase.0 == Phase::Idle => self.connection.finish(),
+            Some(Overdue::Idle) => self.connection.abort(Refusal::new(
                 Code::Deadline,
-                format_args!("nothing has moved for {:?}", self.limits.idle_timeout),
-            ),
-            Overdue::Header => Refusal::new(
+                format_args!("nothing has moved for {idle_timeout:?}"),
+            )),
+            Some(Overdue::Header) => self.connection.abort(Refusal::new(
                 Code::Deadline,
-                format_args!(
-                    "the header took longer than {:?}",
-                    self.limits.header_timeout
-                ),
-            ),
-            Overdue::Turn => Refusal::new(Code::Deadline, "the request's `timeout_ms` are over"),
-            Overdue::Shutdown => Refusal::busy("the server is shutting down", 1000),
-        };
-        self.connection.abort(refusal);
-        Ok(true)
+                format_args!("the header took longer than {header_timeout:?}"),
+            )),
+            Some(Overdue::Turn) => self.connection.cancel(Refusal::new(
+                Code::Deadline,
+                "the `timeout_ms` of the request are over",
+            )),
+            Some(Overdue::Hangup) => self.connection.abort(Refusal::new(
+                Code::Deadline,
+                "the peer hung up while the request was carried out",
+            )),
+            Some(Overdue::Shutdown) => self
+                .connection
+                .abort(Refusal::busy("the server is shutting down", RETRY_AFTER_MS)),
+        }
     }
 
     fn note_phase(&mut self) {

@@ -18,13 +18,11 @@ use unstick_core::{Refusal, Reply, Service, encode};
 
 use crate::limits::Limits;
 use crate::shutdown::Shutdown;
-use connection::{LINGER, Session};
+use connection::{LINGER, RETRY_AFTER_MS, Session};
 use wait::{is_ready, wait};
 
 /// Connections that may wait to be accepted. With std's 128 a burst of a thousand waits for whole seconds.
 const BACKLOG: i32 = 4096;
-/// When a peer that was told `busy` may try again, in milliseconds.
-const RETRY_AFTER_MS: u32 = 1000;
 /// How long not to accept after accepting has failed, for want of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Peers that were told `busy` and have not closed yet; the oldest is let go when there are more.
