@@ -1,11 +1,13 @@
 //! The desktop side of unstick: blocking client, threaded server, UDP and the shell service.
 
+mod client;
 mod limits;
 #[cfg(unix)]
 pub mod shell;
 mod shutdown;
 pub mod tcp;
 
+pub use client::{Body, Client, Error, Frame, Replies};
 pub use limits::{HEADER_CAPACITY, Limits};
 #[cfg(unix)]
 pub use shell::Shell;
