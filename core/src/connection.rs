@@ -345,8 +345,6 @@ impl<S: Service, const N: usize> Connection<S, N> {
         self.timeout_ms = request.timeout_ms;
         self.requests = self.requests.wrapping_add(1);
         self.replied = 0;
-        self.stalled = false;
-        self.full = false;
         if request.total_size > self.max_body {
             self.fault = Some(Fault::BodyTooLarge(request.total_size));
             self.closing = true;

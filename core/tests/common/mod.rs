@@ -4,7 +4,9 @@
 
 pub mod scenario;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use unstick_core::{Code, Decoder, Event, Refusal, Reply, Request, Route, Service};
@@ -124,8 +126,18 @@ pub const BODY: Code = Code::Digest;
 pub const END: Code = Code::NotFound;
 pub const REPLY: Code = Code::Internal;
 
-fn refused<T>(code: Code) -> Result<T, Refusal> {
-    Err(Refusal::new(code, "as planned"))
+/// Where the [`Script`] stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mood {
+    /// It has nothing to do.
+    #[default]
+    Idle,
+    /// It may have something to say that it has not been asked for.
+    Ready,
+    /// It needs more of the body.
+    Hungry,
+    /// It has said "not now".
+    Waiting,
 }
 
 /// Carries out `script` requests as planned, and panics if it is called out of turn.
@@ -134,8 +146,8 @@ pub struct Script {
     plans: VecDeque<Plan>,
     plan: Plan,
     turn: Option<Turn>,
-    /// How often `cancel` was called.
-    pub cancelled: usize,
+    /// Where it stands; for others to see.
+    pub mood: Rc<Cell<Mood>>,
 }
 
 #[derive(Debug)]
@@ -171,13 +183,26 @@ impl Script {
     }
 
     fn pending(&mut self) -> bool {
-        match self.plan.fills.first() {
-            Some(0) => {
-                self.plan.fills.remove(0);
-                true
-            }
-            _ => false,
+        let pending = self.plan.fills.first() == Some(&0);
+        if pending {
+            self.plan.fills.remove(0);
+            self.mood.set(Mood::Waiting);
         }
+        pending
+    }
+
+    fn gone_on(&mut self) {
+        let turn = self.turn.as_ref().expect("called outside of a turn");
+        self.mood.set(match turn.is_replied(&self.plan) {
+            true => Mood::Idle,
+            false => Mood::Ready,
+        });
+    }
+
+    fn refuse<T>(&mut self, code: Code) -> Result<T, Refusal> {
+        self.turn = None;
+        self.mood.set(Mood::Idle);
+        Err(Refusal::new(code, "as planned"))
     }
 }
 
@@ -187,10 +212,10 @@ impl Service for Script {
             assert!(turn.is_replied(&self.plan), "begun in another turn");
         }
         self.plan = self.plans.pop_front().unwrap_or_default();
-        self.turn = None;
         if self.plan.begin_refused {
-            return refused(BEGIN);
+            return self.refuse(BEGIN);
         }
+        self.mood.set(Mood::Ready);
         self.turn = Some(Turn {
             total_size: request.total_size,
             taken: 0,
@@ -219,9 +244,12 @@ impl Service for Script {
         turn.taken += taken as u64;
         assert!(turn.taken <= turn.total_size);
         if refused_at.is_some_and(|at| turn.taken > at) {
-            self.turn = None;
-            return refused(BODY);
+            return self.refuse(BODY);
         }
+        self.mood.set(match taken {
+            0 => Mood::Waiting,
+            _ => Mood::Ready,
+        });
         Ok(taken)
     }
 
@@ -229,9 +257,9 @@ impl Service for Script {
         let turn = self.turn();
         assert!(!turn.ended && turn.taken == turn.total_size);
         turn.ended = true;
+        self.mood.set(Mood::Ready);
         if self.plan.end_refused {
-            self.turn = None;
-            return refused(END);
+            return self.refuse(END);
         }
         Ok(())
     }
@@ -242,17 +270,21 @@ impl Service for Script {
         assert!(frames < lens, "asked for more than there is");
         let turn = self.turn();
         assert_eq!(turn.filled, turn.len, "the last frame is not whole");
-        if !(turn.ended || after.is_some_and(|after| turn.taken >= after)) || self.pending() {
+        if !(turn.ended || after.is_some_and(|after| turn.taken >= after)) {
+            self.mood.set(Mood::Hungry);
+            return Poll::Pending;
+        }
+        if self.pending() {
             return Poll::Pending;
         }
         if self.plan.reply_refused_at == Some(frames) {
-            self.turn = None;
-            return Poll::Ready(refused(REPLY));
+            return Poll::Ready(self.refuse(REPLY));
         }
         let head = self.plan.frame(frames).head;
         let len = self.plan.lens()[frames];
         let turn = self.turn();
         (turn.frames, turn.filled, turn.len) = (frames + 1, 0, len);
+        self.gone_on();
         Poll::Ready(Ok(head))
     }
 
@@ -271,8 +303,8 @@ impl Service for Script {
             && frame == number
         {
             if filled >= at {
-                self.turn = None;
-                return Poll::Ready(if error { refused(REPLY) } else { Ok(0) });
+                let refused = self.refuse(REPLY);
+                return Poll::Ready(if error { refused } else { Ok(0) });
             }
             most = most.min(at - filled);
         }
@@ -281,12 +313,13 @@ impl Service for Script {
             *out = octet(place);
         }
         self.turn().filled += octets;
+        self.gone_on();
         Poll::Ready(Ok(octets))
     }
 
     fn cancel(&mut self) {
         assert!(self.turn.take().is_some(), "cancelled outside of a turn");
-        self.cancelled += 1;
+        self.mood.set(Mood::Idle);
     }
 }
 

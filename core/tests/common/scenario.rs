@@ -2,13 +2,15 @@
 //!
 //! Everything random is chosen by octets: a property test makes them up, a fuzzer learns them.
 
+use std::cell::Cell;
+
 use unstick_core::services::{Echo, Info, Output, Responder};
 use unstick_core::{
     Code, Connection, DecodeError, Fault, HeaderError, HeaderErrorKind, Phase, Refusal, Reply,
     Route, Service, Wants,
 };
 
-use super::{BEGIN, BODY, END, Frame, Plan, REPLY, Script, body, context, frame, frames};
+use super::{BEGIN, BODY, END, Frame, Mood, Plan, REPLY, Script, body, context, frame, frames};
 
 /// The longest header a server here takes, and the longest body.
 pub const MAX_HEADER: usize = 128;
@@ -157,8 +159,16 @@ impl Scenario {
                 None
             }
         });
-        let mut connection = connection(Script::new(plans));
-        let sent = converse(&mut connection, &self.stream(), self.abort_at, choices);
+        let script = Script::new(plans);
+        let mood = script.mood.clone();
+        let mut connection = connection(script);
+        let sent = converse(
+            &mut connection,
+            &mood,
+            &self.stream(),
+            self.abort_at,
+            choices,
+        );
         self.hold(&sent, connection.fault());
     }
 }
@@ -261,6 +271,7 @@ pub fn connection(script: Script) -> Connection<impl Service, MAX_HEADER> {
 /// Along the way it minds that every step gets somewhere, and that the connection ends in good order.
 pub fn converse<S: Service, const N: usize>(
     connection: &mut Connection<S, N>,
+    mood: &Cell<Mood>,
     stream: &[u8],
     abort_at: Option<usize>,
     choices: &mut Choices<'_>,
@@ -285,6 +296,10 @@ pub fn converse<S: Service, const N: usize>(
             Wants::Close => break,
             Wants::Input if !by_the_way => {
                 assert!(!finished, "there is no more input to want");
+                if start == end {
+                    // The peer may wait for what the service has to say.
+                    assert_ne!(mood.get(), Mood::Ready);
+                }
                 if start == end && end == stream.len() {
                     connection.finish();
                     finished = true;
@@ -312,6 +327,7 @@ pub fn converse<S: Service, const N: usize>(
                 }
             }
             Wants::Input | Wants::Output | Wants::Pending => {
+                assert!(wants != Wants::Pending || mood.get() == Mood::Waiting);
                 let room = MIN_OUT + [0, choices.below(32), 4096][choices.below(3)];
                 let mut out = vec![0xEE; room];
                 let octets = connection.transmit(&mut context(), &mut out);
@@ -321,6 +337,7 @@ pub fn converse<S: Service, const N: usize>(
             }
         }
     }
+    assert_eq!(mood.get(), Mood::Idle, "neither done nor cancelled");
     let fault = connection.fault();
     let sent = frames(&sent);
     let is_cut = sent.last().is_some_and(|frame| frame.cut);
