@@ -50,7 +50,7 @@ pub fn doc() -> Result<()> {
     run(cargo(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// What [`unit`] needs.
+/// What [`unit()`] needs.
 pub const UNIT_NEEDS: &[Need] = &[Need::PYTHON];
 
 /// `cargo test`, over the whole workspace.

@@ -7,12 +7,10 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
-use std::thread;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::process::{line, nightly, read, root, run, target_dir};
+use crate::process::{line, nightly, read, root, run, target_dir, two_at_once};
 use crate::tools::{Need, cargo_tool_path};
 
 /// What the fuzz targets need.
@@ -20,9 +18,6 @@ pub const NEEDS: &[Need] = &[Need::CPP, Need::Nightly("llvm-tools"), Need::CARGO
 
 /// How long each target runs when nothing else is asked for.
 pub const SHORT_SECONDS: u64 = 20;
-
-/// How many targets run at once: each keeps one processor busy.
-const AT_ONCE: usize = 2;
 
 /// The end of a target's output that is shown when it finds something, in lines.
 const TAIL: usize = 60;
@@ -43,7 +38,7 @@ pub fn one(target: &str, seconds: u64) -> Result<()> {
     run(&mut fuzzer(target, seconds)?).context(advice(target))
 }
 
-/// Runs every target for so many seconds, a few at once, and shows the end of what each says.
+/// Runs every target for so many seconds, two at once, and shows the end of what each says.
 pub fn each(seconds: u64) -> Result<()> {
     let targets = targets()?;
     run(cargo_fuzz("build").args(["--target-dir"]).arg(build_dir()))?;
@@ -53,21 +48,7 @@ pub fn each(seconds: u64) -> Result<()> {
         targets.join(", ")
     );
 
-    let waiting = Mutex::new(targets.iter());
-    let next = || waiting.lock().ok()?.next();
-    let work = || -> Result<()> {
-        while let Some(target) = next() {
-            logged(target, seconds)?;
-        }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
-        let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
-        results.into_iter().try_for_each(|result| {
-            result.unwrap_or_else(|_| bail!("a thread of the fuzz step has panicked"))
-        })
-    })
+    two_at_once(&targets, |target| logged(target, seconds))
 }
 
 /// Runs one target with its output in a file, and shows what matters of it.

@@ -4,6 +4,8 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{self, Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -89,6 +91,25 @@ pub fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Does `work` for every item, two items at once, and starts no more once one has failed.
+pub fn two_at_once<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    let waiting = AtomicUsize::new(0);
+    let worker = || -> Result<()> {
+        while let Some(item) = items.get(waiting.fetch_add(1, Ordering::Relaxed)) {
+            work(item).inspect_err(|_| waiting.store(items.len(), Ordering::Relaxed))?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers = [scope.spawn(worker), scope.spawn(worker)];
+        let results = workers.map(|worker| match worker.join() {
+            Ok(result) => result,
+            Err(_) => bail!("a thread has panicked"),
+        });
+        results.into_iter().collect()
+    })
+}
+
 /// The command as one would type it in the workspace's root.
 pub fn line(command: &Command) -> String {
     let words = [command.get_program()]
@@ -109,4 +130,30 @@ pub fn line(command: &Command) -> String {
         line += " ";
     }
     line.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_item_is_worked_on_once() {
+        let count = AtomicUsize::new(0);
+        let work = |item: &usize| {
+            count.fetch_add(*item, Ordering::Relaxed);
+            Ok(())
+        };
+        assert!(two_at_once(&[1, 10, 100, 1000, 10_000], work).is_ok());
+        assert_eq!(count.into_inner(), 11_111);
+    }
+
+    #[test]
+    fn one_failure_fails_them_all() {
+        let work = |item: &u8| if *item == 3 { bail!("three") } else { Ok(()) };
+        let result = two_at_once(&[1, 2, 3, 4, 5], work);
+        assert_eq!(
+            result.map_err(|error| error.to_string()),
+            Err("three".to_owned())
+        );
+    }
 }
