@@ -6,6 +6,7 @@ mod limits;
 pub mod shell;
 mod shutdown;
 pub mod tcp;
+pub mod udp;
 
 pub use client::{Body, Client, Error, Frame, Replies};
 pub use limits::{HEADER_CAPACITY, Limits};
