@@ -321,10 +321,11 @@ where
                 self.input.keep_last(left);
                 return Ok(());
             }
-            Wants::Output => {
+            // A service that waits is asked again each time: there is no telling here who was woken.
+            Wants::Output | Wants::Pending => {
                 let octets = self.connection.transmit(cx, self.output.room());
                 self.output.added(octets);
-                if octets > 0 || self.output.is_empty() {
+                if octets > 0 || matches!(self.connection.wants(), Wants::Input | Wants::Close) {
                     return Ok(());
                 }
             }
