@@ -383,7 +383,6 @@ impl<S: Service, const N: usize> Connection<S, N> {
     fn end(&mut self) {
         let to_service = self.input == Input::Body;
         self.input = Input::Whole;
-        self.stalled = false;
         if to_service {
             if let Err(refusal) = self.service.end() {
                 self.refuse(refusal);

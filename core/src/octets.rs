@@ -2,8 +2,8 @@
 
 /// Takes up to `most` octets off the front of `input`.
 pub(crate) fn take<'b>(input: &mut &'b [u8], most: u64) -> &'b [u8] {
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let (taken, rest) = input.split_at_checked(most).unwrap_or((input, &[]));
+    let most = usize::try_from(most).map_or(input.len(), |most| most.min(input.len()));
+    let (taken, rest) = input.split_at_checked(most).unwrap_or_default();
     *input = rest;
     taken
 }

@@ -155,6 +155,8 @@ struct Turn {
     total_size: u64,
     taken: u64,
     ended: bool,
+    /// `body` took nothing, and has to be left in peace until something is asked for.
+    full: bool,
     /// The frames whose headers are handed out.
     frames: usize,
     /// Of the last one's body: octets that are filled, and all of them.
@@ -220,6 +222,7 @@ impl Service for Script {
             total_size: request.total_size,
             taken: 0,
             ended: false,
+            full: false,
             frames: 0,
             filled: 0,
             len: 0,
@@ -236,12 +239,13 @@ impl Service for Script {
             takes.remove(0)
         };
         let turn = self.turn();
-        assert!(!octets.is_empty() && !turn.ended);
+        assert!(!octets.is_empty() && !turn.ended && !turn.full);
         for (place, found) in (turn.taken..).zip(octets) {
             assert_eq!(*found, octet(place), "the body is another");
         }
         let taken = octets.len().min(most);
         turn.taken += taken as u64;
+        turn.full = taken == 0;
         assert!(turn.taken <= turn.total_size);
         if refused_at.is_some_and(|at| turn.taken > at) {
             return self.refuse(BODY);
@@ -270,6 +274,7 @@ impl Service for Script {
         assert!(frames < lens, "asked for more than there is");
         let turn = self.turn();
         assert_eq!(turn.filled, turn.len, "the last frame is not whole");
+        turn.full = false;
         if !(turn.ended || after.is_some_and(|after| turn.taken >= after)) {
             self.mood.set(Mood::Hungry);
             return Poll::Pending;
@@ -289,7 +294,8 @@ impl Service for Script {
     }
 
     fn fill(&mut self, _: &mut Context<'_>, out: &mut [u8]) -> Poll<Result<usize, Refusal>> {
-        let turn = self.turn.as_ref().expect("called outside of a turn");
+        let turn = self.turn();
+        turn.full = false;
         assert!(!out.is_empty() && out.len() <= turn.len - turn.filled);
         let (number, filled) = (turn.frames - 1, turn.filled);
         if self.pending() {

@@ -1,0 +1,134 @@
+//! The headers' own types: names, codes and sentences of bounded length.
+
+mod common;
+
+use std::fmt;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use unstick_core::{Code, Header, MESSAGE_LEN, OP_LEN, Op, Refusal, Reply, Request};
+
+fn decode<H: Header>(text: &str) -> Result<H, String> {
+    let mut text = text.as_bytes().to_vec();
+    let mut scratch = vec![0; text.len()];
+    H::decode(&mut text, &mut scratch).map_err(|error| error.to_string())
+}
+
+fn encode(header: &impl Header) -> String {
+    let mut out = [0; 1024];
+    let len = header.encode(&mut out).unwrap();
+    String::from_utf8(out[..len].to_vec()).unwrap()
+}
+
+/// The longest start of `text` of at most `most` octets that ends with a character.
+fn start_of(text: &str, most: usize) -> &str {
+    let ends = (0..=text.len().min(most)).rev();
+    let mut ends = ends.filter(|end| text.is_char_boundary(*end));
+    &text[..ends.next().unwrap()]
+}
+
+#[test]
+fn a_header_is_its_keys() {
+    let request: Request = decode(
+        r#"{"op":"put","id":7,"filename":"a\u00e9","timeout_ms":5,"total_size":9,"colour":null}"#,
+    )
+    .unwrap();
+    assert_eq!(request.body_len(), 9);
+    assert_eq!(
+        encode(&request),
+        r#"{"total_size":9,"op":"put","id":7,"filename":"aé","timeout_ms":5}"#
+    );
+
+    let text = concat!(
+        r#"{"total_size":3,"id":1,"more":true,"offset":2,"stream":"stderr","exit":-1,"#,
+        r#""error":"busy","message":"later","retry_after_ms":250}"#
+    );
+    let reply: Reply = decode(text).unwrap();
+    assert_eq!(reply.body_len(), 3);
+    assert_eq!(encode(&reply), text);
+
+    assert_eq!(encode(&Reply::new(0)), r#"{"total_size":0}"#);
+    assert_eq!(decode(r#"{"total_size":0}"#), Ok(Reply::default()));
+    assert!(decode::<Request>(r#"{"op":"echo"}"#).is_err());
+    assert!(decode::<Request>(r#"{"op":5,"total_size":0}"#).is_err());
+}
+
+#[test]
+fn every_code_has_a_name() {
+    for (code, name) in [
+        (Code::BadHeader, "bad_header"),
+        (Code::TooLarge, "too_large"),
+        (Code::UnknownOp, "unknown_op"),
+        (Code::NotFound, "not_found"),
+        (Code::Denied, "denied"),
+        (Code::Busy, "busy"),
+        (Code::Deadline, "deadline"),
+        (Code::Digest, "digest"),
+        (Code::Internal, "internal"),
+        (Code::Unknown, "unknown"),
+    ] {
+        assert_eq!(code.as_str(), name);
+        assert_eq!(code.to_string(), name);
+        assert_eq!(Code::from_name(name), code);
+        let text = format!(r#"{{"total_size":0,"error":"{name}"}}"#);
+        let reply: Reply = decode(&text).unwrap();
+        assert_eq!(reply.error, Some(code));
+        assert_eq!(encode(&reply), text);
+    }
+    // Of a newer peer.
+    let reply: Reply = decode(r#"{"total_size":0,"error":"on_fire"}"#).unwrap();
+    assert_eq!(reply.error, Some(Code::Unknown));
+}
+
+#[test]
+fn a_name_is_text() {
+    let error = serde_json::from_str::<Op>("5").unwrap_err();
+    assert!(error.to_string().contains("expected a string"));
+}
+
+#[test]
+fn a_refusal_becomes_an_error_frame() {
+    let reply = Reply::from(Refusal::new(Code::Denied, "not for you"));
+    assert_eq!(
+        encode(&reply),
+        r#"{"total_size":0,"error":"denied","message":"not for you"}"#
+    );
+    let reply = Reply::from(Refusal::busy(format_args!("{} at once", 9), 250));
+    assert_eq!(
+        encode(&reply),
+        r#"{"total_size":0,"error":"busy","message":"9 at once","retry_after_ms":250}"#
+    );
+}
+
+/// Shown piece by piece.
+struct Pieces(Vec<String>);
+
+impl fmt::Display for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|piece| f.write_str(piece))
+    }
+}
+
+#[test]
+fn a_sentence_has_no_holes() {
+    let start = "x".repeat(MESSAGE_LEN - 1);
+    let refusal = Refusal::new(Code::Internal, format_args!("{start}{}{}", 'é', 'a'));
+    assert_eq!(refusal.message.as_str(), start);
+}
+
+proptest! {
+    #![proptest_config(common::config(1000))]
+
+    #[test]
+    fn an_op_is_cut_where_a_character_ends(name in any::<String>()) {
+        let op = Op::new(&name);
+        prop_assert_eq!(op.as_str(), start_of(&name, OP_LEN));
+    }
+
+    #[test]
+    fn a_sentence_is_cut_where_a_character_ends(pieces in vec(any::<String>(), 0..8)) {
+        let whole = pieces.concat();
+        let refusal = Refusal::new(Code::Internal, Pieces(pieces));
+        prop_assert_eq!(refusal.message.as_str(), start_of(&whole, MESSAGE_LEN));
+    }
+}
