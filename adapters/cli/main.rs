@@ -1,2 +1,32 @@
 //! The `unstick` command.
-fn main() {}
+
+mod address;
+mod args;
+mod decode;
+mod echo;
+mod exec;
+mod failure;
+mod hex;
+mod info;
+mod peer;
+mod ping;
+mod printable;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Serve(args) => serve::run(args),
+        Command::Echo(args) => echo::run(&args),
+        Command::Exec(args) => exec::run(&args),
+        Command::Info(args) => info::run(&args),
+        Command::Ping(args) => ping::run(&args),
+        Command::Decode(args) => decode::run(&args),
+    };
+    result.unwrap_or_else(|failure| failure.report())
+}

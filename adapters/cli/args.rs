@@ -1,0 +1,221 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use unstick_std::HEADER_CAPACITY;
+
+use crate::address::Address;
+
+/// Frames over TCP and UDP: a server, and what it takes to talk to one.
+///
+/// A frame is a prefix, a JSON header and a body, so that messages neither stick together nor come in pieces.
+#[derive(Debug, Parser)]
+#[command(name = "unstick", version, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+ADDR is HOST, HOST:PORT or [IPv6]:PORT; without a port it is 8896.
+
+Exit codes: 0 all went well; 1 no connection, or the server says no; 2 the command line is wrong.
+`unstick exec` exits as the remote command does.";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer requests, until interrupted
+    Serve(Serve),
+    /// Send text, and print what comes back
+    Echo(Echo),
+    /// Run a command on the server: its output here, as it is written, and its exit code
+    Exec(Exec),
+    /// Print what the server says of itself
+    Info(Info),
+    /// Ask again and again, and say how long each answer takes
+    Ping(Ping),
+    /// Print frames as lines of JSON, with their offsets; of bad ones, where they go wrong and why
+    Decode(Decode),
+}
+
+/// `unstick serve`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With neither --tcp nor --udp, both listen on 127.0.0.1:8896; else only what is asked for. The addresses are \
+printed on standard output, one a line, before anything is served.
+
+SIGINT and SIGTERM stop the server once it has finished what is in flight; a second one stops it at once.")]
+pub struct Serve {
+    /// Serve TCP on this address; port 0 takes any that is free
+    #[arg(long, value_name = "ADDR")]
+    pub tcp: Option<Address>,
+    /// Serve UDP on this address; port 0 takes any that is free
+    #[arg(long, value_name = "ADDR")]
+    pub udp: Option<Address>,
+    /// Let whoever reaches the server run commands as its user; on loopback addresses only
+    #[arg(long)]
+    pub allow_exec: bool,
+    /// Connections at once; the next is told `busy`
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
+    pub max_connections: usize,
+    /// Octets of a header
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = header_len)]
+    pub max_header: usize,
+    /// Octets of a body [default: any number]
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    pub max_body: u64,
+    /// Seconds from a header's first octet to its last
+    #[arg(long, value_name = "SECS", default_value = "10", value_parser = seconds)]
+    pub header_timeout: Duration,
+    /// Seconds without a request, or inside one without progress
+    #[arg(long, value_name = "SECS", default_value = "300", value_parser = seconds)]
+    pub idle_timeout: Duration,
+    /// Log more: -v what happens, -vv in detail. RUST_LOG, if set, says it instead
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Where to, and how.
+#[derive(Debug, Clone, Args)]
+pub struct Server {
+    /// Ask over UDP
+    #[arg(long)]
+    pub udp: bool,
+    /// The server
+    #[arg(value_name = "ADDR")]
+    pub address: Address,
+}
+
+/// `unstick echo`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Over TCP, a file on standard input is one request, however long it is. What comes through a pipe or from a \
+keyboard has no length to announce: each piece of it, up to 64 KiB, is a request of its own and comes back \
+before the next is read. Over UDP everything goes in pieces that fit a datagram.")]
+pub struct Echo {
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+    /// What to send; standard input for `-`, or without it
+    pub text: Option<OsString>,
+}
+
+/// `unstick exec`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The words are joined with spaces and run by the server's shell, as ssh does it: quote what its shell is to see \
+quoted.
+
+If this command is interrupted, so is the remote one; over UDP only its timeout ends it.")]
+pub struct Exec {
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+    /// Seconds that the command may take before the server kills it [default: no limit; over UDP 60]
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+    /// The command
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// `unstick info`
+#[derive(Debug, Args)]
+pub struct Info {
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+    /// As the server sends it
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `unstick ping`
+#[derive(Debug, Args)]
+pub struct Ping {
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+    /// How often to ask [default: until interrupted]
+    #[arg(short, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Seconds from one question to the next
+    #[arg(short, value_name = "SECS", default_value = "1", value_parser = seconds_or_none)]
+    pub interval: Duration,
+}
+
+/// `unstick decode`
+#[derive(Debug, Args)]
+pub struct Decode {
+    /// The input is hexadecimal text: plain digits, or what xxd and hexdump -C print
+    #[arg(long)]
+    pub hex: bool,
+    /// Where the octets are; standard input for `-`, or without it
+    pub file: Option<PathBuf>,
+}
+
+/// Thirty years, which a clock can be set forward by.
+const LONGEST: Duration = Duration::from_secs(1_000_000_000);
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1 is needed".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn header_len(text: &str) -> Result<usize, String> {
+    match at_least_one(text)? {
+        len if len > HEADER_CAPACITY => Err(format!("at most {HEADER_CAPACITY} are possible")),
+        len => Ok(len),
+    }
+}
+
+fn seconds_or_none(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if time > LONGEST => Err(format!("at most {} are possible", LONGEST.as_secs())),
+        Ok(time) => Ok(time),
+        Err(_) => Err("not a length of time".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match seconds_or_none(text)? {
+        Duration::ZERO => Err("more than 0 seconds are needed".to_owned()),
+        time => Ok(time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_are_checked() {
+        assert_eq!(header_len("16384"), Ok(HEADER_CAPACITY));
+        assert!(header_len("16385").is_err_and(|error| error.contains("16384")));
+        assert!(header_len("0").is_err());
+        assert!(header_len("-1").is_err());
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for wrong in ["0", "-1", "NaN", "inf", "1e10", "1e300", "soon", ""] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(seconds_or_none("0"), Ok(Duration::ZERO));
+    }
+}

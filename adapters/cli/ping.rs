@@ -1,0 +1,148 @@
+//! `unstick ping`
+
+use std::io::{self, Write};
+use std::process::{ExitCode, exit};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use unstick_core::Request;
+
+use crate::args::{Ping, Server};
+use crate::failure::Failure;
+use crate::peer::Peer;
+
+/// After which an answer counts as lost.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Asks for empty echoes, and prints how long each takes.
+pub fn run(args: &Ping) -> Result<ExitCode, Failure> {
+    let mut peer = Some(Peer::connect(&args.server)?);
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    summarize_when_interrupted(&args.server, &tally)?;
+
+    let mut next = Instant::now();
+    for seq in 1..=args.count.unwrap_or(u64::MAX) {
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+        next = Instant::now() + args.interval;
+        match ask(&mut peer, &args.server) {
+            Ok((octets, time)) => {
+                let mut tally = lock(&tally);
+                tally.count(Some(time));
+                print(format_args!(
+                    "{octets} octets from {}: seq={seq} time={} ms\n",
+                    args.server.address,
+                    ms(time)
+                ))?;
+            }
+            Err(Failure::Unread) => return Err(Failure::Unread),
+            Err(failure) => {
+                lock(&tally).count(None);
+                failure.report();
+            }
+        }
+    }
+    let tally = lock(&tally);
+    tally.print(&args.server)?;
+    Ok(tally.exit_code())
+}
+
+/// Asks once: how many octets came back, and after what time. Connects again if there is no connection.
+fn ask(peer: &mut Option<Peer>, server: &Server) -> Result<(u64, Duration), Failure> {
+    let mut connected = match peer.take() {
+        Some(peer) => peer,
+        None => Peer::connect(server)?,
+    };
+    let mut octets = 0;
+    let start = Instant::now();
+    connected.request(Request::new("echo", 0), b"", Some(DEADLINE), |_, piece| {
+        octets += piece.len() as u64;
+        Ok(())
+    })?;
+    let time = start.elapsed();
+    // Only a connection that has answered is asked again.
+    *peer = Some(connected);
+    Ok((octets, time))
+}
+
+/// What was asked, and what came back.
+#[derive(Debug, Default)]
+struct Tally {
+    asked: u64,
+    answered: u64,
+    total: Duration,
+    shortest: Option<Duration>,
+    longest: Duration,
+}
+
+impl Tally {
+    fn count(&mut self, time: Option<Duration>) {
+        self.asked += 1;
+        if let Some(time) = time {
+            self.answered += 1;
+            self.total += time;
+            self.shortest = Some(self.shortest.map_or(time, |shortest| shortest.min(time)));
+            self.longest = self.longest.max(time);
+        }
+    }
+
+    fn print(&self, server: &Server) -> Result<(), Failure> {
+        let Self {
+            asked, answered, ..
+        } = self;
+        let lost = (asked - answered) as f64 * 100.0 / (*asked).max(1) as f64;
+        let transport = if server.udp { "udp" } else { "tcp" };
+        print(format_args!(
+            "--- {} {transport} ---\n{asked} asked, {answered} answered, {lost:.0}% lost\n",
+            server.address
+        ))?;
+        match self.shortest {
+            Some(shortest) => print(format_args!(
+                "min/avg/max = {}/{}/{} ms\n",
+                ms(shortest),
+                ms(self.total.div_f64(*answered as f64)),
+                ms(self.longest)
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.status())
+    }
+
+    fn status(&self) -> u8 {
+        u8::from(self.answered == 0)
+    }
+}
+
+/// Prints the summary on Ctrl-C, whatever is going on then, and exits.
+fn summarize_when_interrupted(server: &Server, tally: &Arc<Mutex<Tally>>) -> Result<(), Failure> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])
+        .map_err(|error| Failure::io("cannot catch signals", &error))?;
+    let (server, tally) = (server.clone(), Arc::clone(tally));
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            let tally = lock(&tally);
+            let _ = tally.print(&server);
+            exit(tally.status().into());
+        }
+    });
+    Ok(())
+}
+
+fn print(text: std::fmt::Arguments<'_>) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_fmt(text).and_then(|()| stdout.flush());
+    written.map_err(|error| Failure::output(&error))
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.3}", time.as_secs_f64() * 1000.0)
+}
+
+fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,211 @@
+//! `unstick serve`
+
+use std::io::{self, IsTerminal, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::panic::resume_unwind;
+use std::process::{self, ExitCode};
+use std::thread;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+use unstick_core::services::{Echo, Info};
+use unstick_core::{Route, Service};
+use unstick_std::{Limits, Shell, Shutdown, tcp, udp};
+
+use crate::address::Address;
+use crate::args::Serve;
+use crate::failure::Failure;
+
+/// How many octets of an echo are held while they wait to be sent back.
+const ECHO_LEN: usize = 16 * 1024;
+
+/// Serves until a signal says to stop.
+pub fn run(args: Serve) -> Result<ExitCode, Failure> {
+    start_log(args.verbose);
+    let (tcp, udp) = match (&args.tcp, &args.udp) {
+        (None, None) => (Some(Address::local()), Some(Address::local())),
+        _ => (args.tcp.clone(), args.udp.clone()),
+    };
+    let tcp = tcp
+        .map(|address| resolve(&address, args.allow_exec))
+        .transpose()?;
+    let udp = udp
+        .map(|address| resolve(&address, args.allow_exec))
+        .transpose()?;
+    raise_descriptor_limit();
+
+    let cannot_start = |error: io::Error| Failure::io("cannot start the server", &error);
+    // Before anything is printed: who reads the addresses may send a signal at once.
+    let shutdown = Shutdown::new().map_err(cannot_start)?;
+    stop_when_signalled(shutdown.clone()).map_err(cannot_start)?;
+
+    let limits = limits(&args);
+    let tcp = tcp.map(|listen| {
+        let server = tcp::Server::bind(&listen.addresses[..], limits);
+        server.map_err(|error| listen.failure("tcp", &error))
+    });
+    let tcp = tcp.transpose()?;
+    let udp = udp.map(|listen| {
+        let server = udp::Server::bind(&listen.addresses[..], limits);
+        server.map_err(|error| listen.failure("udp", &error))
+    });
+    let udp = udp.transpose()?;
+
+    let mut lines = String::new();
+    if let Some(server) = &tcp {
+        let address = server.local_addr().map_err(cannot_start)?;
+        lines += &format!("listening tcp {address}\n");
+    }
+    if let Some(server) = &udp {
+        let address = server.local_addr().map_err(cannot_start)?;
+        lines += &format!("listening udp {address}\n");
+    }
+    let mut stdout = io::stdout().lock();
+    let written = stdout
+        .write_all(lines.as_bytes())
+        .and_then(|()| stdout.flush());
+    written.map_err(|error| Failure::output(&error))?;
+    drop(stdout);
+
+    let info = info_of(&args, udp.is_some());
+    let allow_exec = args.allow_exec;
+    let factory = |_peer: SocketAddr| service(info, allow_exec);
+    let served = thread::scope(|scope| {
+        let tcp = tcp.as_ref().map(|server| {
+            scope.spawn(|| {
+                let served = server.serve_forever(&shutdown, factory);
+                shutdown.request();
+                served
+            })
+        });
+        let udp = udp.as_ref().map(|server| {
+            scope.spawn(|| {
+                let served = server.serve_forever(&shutdown, factory);
+                shutdown.request();
+                served
+            })
+        });
+        // One server's end is the other's too, so neither is waited for in vain.
+        let servers = [tcp, udp].into_iter().flatten();
+        let mut ends =
+            servers.map(|server| server.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        ends.try_for_each(|end| end)
+    });
+    served.map_err(|error| Failure::io("the server stopped", &error))?;
+    info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What answers a peer.
+fn service(info: Info, allow_exec: bool) -> impl Service + Send {
+    let shell = if allow_exec {
+        Shell::new()
+    } else {
+        Shell::disabled()
+    };
+    Echo::<ECHO_LEN>::new().or(info.into_service()).or(shell)
+}
+
+fn info_of(args: &Serve, with_udp: bool) -> Info {
+    Info {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        max_header: args.max_header as u64,
+        max_body: args.max_body,
+        max_datagram: if with_udp {
+            udp::MAX_DATAGRAM as u64
+        } else {
+            0
+        },
+        ops: if args.allow_exec {
+            &["echo", "exec", "info"]
+        } else {
+            &["echo", "info"]
+        },
+    }
+}
+
+fn limits(args: &Serve) -> Limits {
+    Limits {
+        max_connections: args.max_connections,
+        max_header: args.max_header,
+        max_body: args.max_body,
+        header_timeout: args.header_timeout,
+        idle_timeout: args.idle_timeout,
+        ..Limits::default()
+    }
+}
+
+/// An address to listen on, and what it stands for.
+struct Listen {
+    address: Address,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Listen {
+    fn failure(&self, transport: &str, error: &io::Error) -> Failure {
+        Failure::io(
+            format_args!("cannot listen on {transport} {}", self.address),
+            error,
+        )
+    }
+}
+
+/// Looks the address up, and refuses to run commands for whoever reaches it from elsewhere.
+fn resolve(address: &Address, allow_exec: bool) -> Result<Listen, Failure> {
+    let found = address.to_socket_addrs();
+    let addresses: Vec<_> = found
+        .map_err(|error| Failure::io(format_args!("cannot listen on {address}"), &error))?
+        .collect();
+    let elsewhere = addresses
+        .iter()
+        .find(|found| !found.ip().to_canonical().is_loopback());
+    match elsewhere {
+        Some(elsewhere) if allow_exec => Err(Failure::Usage(format!(
+            "--allow-exec only goes with loopback addresses: whoever reaches {elsewhere} could run \
+             any command, since nobody is asked for a password"
+        ))),
+        _ => Ok(Listen {
+            address: address.clone(),
+            addresses,
+        }),
+    }
+}
+
+/// Logs on standard error.
+fn start_log(verbose: u8) {
+    let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+}
+
+/// A connection is a descriptor, and a command some more.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!(%error, "cannot raise the number of open files");
+    }
+}
+
+/// On the first signal finishes what is in flight, on the second exits at once.
+fn stop_when_signalled(shutdown: Shutdown) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            if shutdown.is_requested() {
+                process::exit(128 + signal);
+            }
+            info!(signal, "finishing what is in flight");
+            shutdown.request();
+        }
+    });
+    Ok(())
+}
