@@ -1,0 +1,113 @@
+//! PROTOCOL.md says what the server does: its dumps are sent, and the answers compared with the document's.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown as Direction, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use unstick_core::services::{Echo, Info};
+use unstick_core::{Code, Route};
+use unstick_std::{Limits, Shell, Shutdown, tcp};
+
+const PROTOCOL: &str = include_str!("../PROTOCOL.md");
+
+/// The blocks fenced as `name`, each with its line in the document.
+fn blocks(name: &str) -> Vec<(usize, Vec<u8>)> {
+    let fence = format!("```{name}");
+    let mut blocks = Vec::new();
+    let mut lines = PROTOCOL.lines().enumerate();
+    while let Some((at, line)) = lines.next() {
+        if line == fence {
+            let dump = lines
+                .by_ref()
+                .map(|(_, line)| line)
+                .take_while(|line| *line != "```");
+            blocks.push((at + 1, dump.flat_map(octets).collect()));
+        }
+    }
+    blocks
+}
+
+/// The octets of one line of a dump: an offset, up to 16 octets, and what they look like.
+fn octets(line: &str) -> Vec<u8> {
+    let (hex, text) = line.split_once('|').expect("a dump has a column of text");
+    let hex = hex.split_whitespace().skip(1);
+    let octets: Vec<u8> = hex
+        .map(|hex| u8::from_str_radix(hex, 16).expect("two hex digits"))
+        .collect();
+    let printed: String = octets
+        .iter()
+        .map(|octet| match octet {
+            0x20..0x7f => char::from(*octet),
+            _ => '.',
+        })
+        .collect();
+    assert_eq!(text.strip_suffix('|'), Some(&printed[..]), "{line}");
+    octets
+}
+
+#[test]
+fn the_dumps_are_what_the_server_answers() {
+    let server = tcp::Server::bind("127.0.0.1:0", Limits::default()).unwrap();
+    let addr = server.local_addr().unwrap();
+    let shutdown = Shutdown::new().unwrap();
+    let until = shutdown.clone();
+    let info = Info {
+        name: "unstick",
+        version: "0",
+        max_header: 4096,
+        max_body: u64::MAX,
+        max_datagram: 0,
+        ops: &["echo", "info", "exec"],
+    };
+    let serving = thread::spawn(move || {
+        let factory = |_| Echo::<1024>::new().or(info.into_service()).or(Shell::new());
+        server.serve_forever(&until, factory).unwrap();
+    });
+
+    let (requests, replies) = (blocks("request"), blocks("reply"));
+    assert!(requests.len() >= 5 && requests.len() == replies.len());
+    for ((line, request), (_, reply)) in requests.iter().zip(&replies) {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        stream.write_all(request).unwrap();
+        let mut answer = vec![0; reply.len()];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&answer),
+            String::from_utf8_lossy(reply),
+            "PROTOCOL.md, line {line}"
+        );
+        stream.shutdown(Direction::Write).unwrap();
+        assert_eq!(
+            stream.read(&mut [0]).unwrap(),
+            0,
+            "PROTOCOL.md, line {line}: there is more"
+        );
+    }
+    shutdown.request();
+    serving.join().unwrap();
+}
+
+#[test]
+fn the_table_of_codes_is_complete() {
+    let codes = [
+        Code::BadHeader,
+        Code::TooLarge,
+        Code::UnknownOp,
+        Code::NotFound,
+        Code::Denied,
+        Code::Busy,
+        Code::Deadline,
+        Code::Digest,
+        Code::Internal,
+    ];
+    for code in codes {
+        assert!(
+            PROTOCOL.contains(&format!("\n| `{code}` | ")),
+            "{code} is not in PROTOCOL.md"
+        );
+    }
+}
