@@ -405,104 +405,105 @@ mod tests {
     struct Model {
         max_octets: usize,
         /// The one that was touched last at the end.
-        entries: Vec<(Key, Vec<u8>, bool, Vec<Arc<[u8]>>, Instant)>,
+        list: Vec<Kept>,
+    }
+
+    struct Kept {
+        key: Key,
+        request: Vec<u8>,
+        done: bool,
+        datagrams: Vec<Arc<[u8]>>,
+        touched: Instant,
+    }
+
+    impl Kept {
+        fn reply(&self) -> usize {
+            self.datagrams.iter().map(|d| d.len() + DATAGRAM).sum()
+        }
+
+        fn octets(&self) -> usize {
+            let reserved = DATAGRAM + MAX_DATAGRAM;
+            ENTRY + self.reply().max(if self.done { 0 } else { reserved })
+        }
     }
 
     impl Model {
         fn octets(&self) -> usize {
-            let octets = self.entries.iter().map(|(_, _, done, datagrams, _)| {
-                let sum: usize = datagrams
-                    .iter()
-                    .map(|datagram| datagram.len() + DATAGRAM)
-                    .sum();
-                ENTRY
-                    + if *done {
-                        sum
-                    } else {
-                        sum.max(DATAGRAM + MAX_DATAGRAM)
-                    }
-            });
-            octets.sum()
+            self.list.iter().map(Kept::octets).sum()
+        }
+
+        fn find(&mut self, key: Key) -> Option<&mut Kept> {
+            self.list.iter_mut().find(|kept| kept.key == key)
+        }
+
+        fn is_running(&mut self, key: Key) -> bool {
+            self.find(key).is_some_and(|kept| !kept.done)
         }
 
         fn drop_oldest(&mut self, age: Duration, now: Instant) -> bool {
-            let oldest = self.entries.iter().position(|(_, _, done, ..)| *done);
-            match oldest {
-                Some(oldest) if now - self.entries[oldest].4 >= age => {
-                    self.entries.remove(oldest);
+            match self.list.iter().position(|kept| kept.done) {
+                Some(oldest) if now - self.list[oldest].touched >= age => {
+                    self.list.remove(oldest);
                     true
                 }
                 _ => false,
             }
         }
 
-        fn position(&self, key: Key) -> Option<usize> {
-            self.entries.iter().position(|entry| entry.0 == key)
-        }
-
-        fn touch(&mut self, position: usize, now: Instant) {
-            let mut entry = self.entries.remove(position);
-            entry.4 = now;
-            self.entries.push(entry);
+        fn touch(&mut self, key: Key, now: Instant) {
+            self.find(key).unwrap().touched = now;
+            // Stable: all others keep their places.
+            self.list.sort_by_key(|kept| kept.key == key);
         }
 
         fn admit(&mut self, key: Key, request: &[u8], now: Instant) -> Admission {
             while self.drop_oldest(KEEP, now) {}
-            if let Some(position) = self.position(key) {
-                let (_, first, done, datagrams, _) = &self.entries[position];
-                if first == request {
-                    let datagrams = datagrams.clone();
-                    if *done {
-                        self.touch(position, now);
+            match self.find(key) {
+                Some(kept) if kept.request == request => {
+                    let datagrams = kept.datagrams.clone();
+                    if kept.done {
+                        self.touch(key, now);
                     }
                     return Admission::Repeat(datagrams);
-                } else if !done {
-                    return Admission::InUse;
                 }
+                Some(kept) if !kept.done => return Admission::InUse,
+                _ => {}
             }
             while self.octets() + ROOM_FOR_ONE > self.max_octets {
                 if !self.drop_oldest(HOLD, now) {
                     return Admission::Full;
                 }
             }
-            self.entries.retain(|entry| entry.0 != key);
-            self.entries
-                .push((key, request.to_vec(), false, vec![], now));
+            self.list.retain(|kept| kept.key != key);
+            self.list.push(Kept {
+                key,
+                request: request.to_vec(),
+                done: false,
+                datagrams: Vec::new(),
+                touched: now,
+            });
             Admission::New
         }
 
         fn push(&mut self, key: Key, datagram: &Arc<[u8]>, now: Instant) -> Result<(), Overflow> {
-            let Some(position) = self.position(key) else {
-                return Ok(());
-            };
             let before = self.octets();
-            self.entries[position].3.push(datagram.clone());
-            let reply: usize = self.entries[position]
-                .3
-                .iter()
-                .map(|d| d.len() + DATAGRAM)
-                .sum();
-            let overflow = if reply > MAX_REPLY {
-                Some(Overflow::Reply)
-            } else if self.octets() > before {
-                loop {
-                    if self.octets() <= self.max_octets {
-                        break None;
-                    } else if !self.drop_oldest(HOLD, now) {
-                        break Some(Overflow::Cache);
-                    }
-                }
-            } else {
-                None
-            };
-            match overflow {
-                None => Ok(()),
-                Some(overflow) => {
-                    let position = self.position(key).unwrap();
-                    self.entries[position].3.pop();
-                    Err(overflow)
+            let kept = self.find(key).unwrap();
+            kept.datagrams.push(datagram.clone());
+            let mut overflow = (kept.reply() > MAX_REPLY).then_some(Overflow::Reply);
+            while overflow.is_none() && self.octets() > before.max(self.max_octets) {
+                if !self.drop_oldest(HOLD, now) {
+                    overflow = Some(Overflow::Cache);
                 }
             }
+            if overflow.is_some() {
+                self.find(key).unwrap().datagrams.pop();
+            }
+            overflow.map_or(Ok(()), Err)
+        }
+
+        fn finish(&mut self, key: Key, now: Instant) {
+            self.find(key).unwrap().done = true;
+            self.touch(key, now);
         }
     }
 
@@ -540,28 +541,22 @@ mod tests {
                         cache.admit(key(id), &[request], now),
                         model.admit(key(id), &[request], now)
                     ),
-                    Step::Push(id, len) => {
-                        let running = model.position(key(id)).is_some_and(|at| !model.entries[at].2);
-                        if running {
-                            let datagram: Arc<[u8]> = vec![0; len].into();
-                            prop_assert_eq!(
-                                cache.push(key(id), datagram.clone(), now),
-                                model.push(key(id), &datagram, now)
-                            );
-                        }
+                    Step::Push(id, len) if model.is_running(key(id)) => {
+                        let datagram: Arc<[u8]> = vec![0; len].into();
+                        prop_assert_eq!(
+                            cache.push(key(id), datagram.clone(), now),
+                            model.push(key(id), &datagram, now)
+                        );
                     }
-                    Step::Finish(id) => match model.position(key(id)) {
-                        Some(at) if !model.entries[at].2 => {
-                            model.entries[at].2 = true;
-                            model.touch(at, now);
-                            cache.finish(key(id), now);
-                        }
-                        _ => {}
-                    },
+                    Step::Finish(id) if model.is_running(key(id)) => {
+                        model.finish(key(id), now);
+                        cache.finish(key(id), now);
+                    }
+                    Step::Push(..) | Step::Finish(_) => {}
                     Step::Wait(millis) => now += Duration::from_millis(millis),
                 }
                 prop_assert_eq!(cache.octets, model.octets());
-                prop_assert_eq!(cache.entries.len(), model.entries.len());
+                prop_assert_eq!(cache.entries.len(), model.list.len());
                 prop_assert!(cache.octets <= max_octets);
             }
         }

@@ -61,6 +61,14 @@ impl Server {
         })
     }
 
+    /// The same with up to `max_octets` of memory for the replies that may be asked for again, instead of
+    /// 64 MiB. A request finds room if there is some for a whole datagram.
+    #[must_use]
+    pub fn with_cache(mut self, max_octets: usize) -> Self {
+        self.cache = Mutex::new(Cache::new(max_octets));
+        self
+    }
+
     /// The address that the server listens on.
     ///
     /// # Errors
