@@ -28,7 +28,7 @@ proptest! {
         let script = Script::default();
         let mood = script.mood.clone();
         let mut connection = Connection::<_, 64>::new(script);
-        converse(&mut connection, &mood, &stream, None, &mut Choices(&octets));
+        converse(&mut connection, &mood, &stream, &mut Choices(&octets), |_, _| ());
     }
 }
 
@@ -423,6 +423,41 @@ fn abort_has_the_last_word() {
     );
     abort(&mut connection);
     assert_eq!(connection.wants(), Wants::Close);
+}
+
+#[test]
+fn cancel_ends_one_request() {
+    let no = || Refusal::new(Code::Denied, "no");
+    let mut connection = script(Plan::default());
+    connection.cancel(no());
+    assert_eq!(connection.wants(), Wants::Input);
+
+    // Before its body is complete, the rest of which goes nowhere.
+    receive(&mut connection, &request(5));
+    connection.cancel(no());
+    connection.cancel(Refusal::new(Code::Busy, "once more"));
+    assert_eq!(connection.service().mood.get(), Mood::Idle);
+    let sent = frames(&transmit(&mut connection, 512));
+    assert_eq!(
+        (sent[0].head.error, sent[0].head.id),
+        (Some(Code::Denied), Some(7))
+    );
+    assert_eq!(
+        (connection.wants(), connection.fault()),
+        (Wants::Input, None)
+    );
+    receive(&mut connection, b"?????");
+    assert_eq!(connection.phase(), Phase::Idle);
+
+    // Inside a frame there is no other end than this.
+    let mut connection = Connection::<_, 64>::new(Echo::<64>::new());
+    receive(&mut connection, HELLO);
+    transmit(&mut connection, 512);
+    connection.cancel(no());
+    assert_eq!(
+        (connection.wants(), connection.fault()),
+        (Wants::Close, Some(Fault::ReplyCut))
+    );
 }
 
 #[test]

@@ -17,7 +17,13 @@ fn answer(service: impl Service, op: Option<&str>, body: &[u8], choices: &[u8]) 
     let stream = frame(&header, body).repeat(2);
     let mut connection = Connection::<_, 128>::new(service);
     let mood = Script::default().mood;
-    let mut sent = converse(&mut connection, &mood, &stream, None, &mut Choices(choices));
+    let mut sent = converse(
+        &mut connection,
+        &mood,
+        &stream,
+        &mut Choices(choices),
+        |_, _| (),
+    );
     assert_eq!(connection.fault(), None);
     let second = sent.split_off(sent.len() / 2);
     assert_eq!(second, sent);
@@ -193,7 +199,13 @@ fn exec(line: &[u8]) -> Frame {
     let mut connection = Connection::<_, 128>::new(commands);
     let mood = Script::default().mood;
     let stream = frame(&header, line);
-    let mut sent = converse(&mut connection, &mood, &stream, None, &mut Choices(&[]));
+    let mut sent = converse(
+        &mut connection,
+        &mood,
+        &stream,
+        &mut Choices(&[]),
+        |_, _| (),
+    );
     assert_eq!(sent.len(), 1);
     sent.remove(0)
 }

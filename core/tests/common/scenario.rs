@@ -12,6 +12,10 @@ use unstick_core::{
 
 use super::{BEGIN, BODY, END, Frame, Mood, Plan, REPLY, Script, body, context, frame, frames};
 
+/// What the server gives up with: a connection, and a request.
+const ABORT: Code = Code::Deadline;
+const CANCEL: Code = Code::Unknown;
+
 /// The longest header a server here takes, and the longest body.
 pub const MAX_HEADER: usize = 128;
 pub const MAX_BODY: u64 = 100;
@@ -104,8 +108,10 @@ pub enum Tail {
 pub struct Scenario {
     pub requests: Vec<Sent>,
     pub tail: Tail,
-    /// The step in which the server gives up.
+    /// The step in which the server gives up the connection.
     pub abort_at: Option<usize>,
+    /// The step in which it gives up the request at hand.
+    pub cancel_at: Option<usize>,
 }
 
 impl Scenario {
@@ -121,10 +127,12 @@ impl Scenario {
             _ => Tail::Clean,
         };
         let abort_at = choices.once_in(8).then(|| choices.below(64));
+        let cancel_at = choices.once_in(8).then(|| choices.below(64));
         Self {
             requests,
             tail,
             abort_at,
+            cancel_at,
         }
     }
 
@@ -166,8 +174,15 @@ impl Scenario {
             &mut connection,
             &mood,
             &self.stream(),
-            self.abort_at,
             choices,
+            |step, connection| {
+                if self.cancel_at == Some(step) {
+                    connection.cancel(Refusal::new(CANCEL, "not this one"));
+                }
+                if self.abort_at == Some(step) {
+                    connection.abort(Refusal::new(ABORT, "no time left"));
+                }
+            },
         );
         self.hold(&sent, connection.fault());
     }
@@ -266,15 +281,15 @@ pub fn connection(script: Script) -> Connection<impl Service, MAX_HEADER> {
     Connection::new(service).with_limits(MAX_HEADER, MAX_BODY)
 }
 
-/// Has a conversation and returns what the server sends until it closes.
+/// Has a conversation and returns what the server sends until it closes. `before` is called before each step.
 ///
 /// Along the way it minds that every step gets somewhere, and that the connection ends in good order.
 pub fn converse<S: Service, const N: usize>(
     connection: &mut Connection<S, N>,
     mood: &Cell<Mood>,
     stream: &[u8],
-    abort_at: Option<usize>,
     choices: &mut Choices<'_>,
+    mut before: impl FnMut(usize, &mut Connection<S, N>),
 ) -> Vec<Frame> {
     // What has arrived and is not yet received is stream[start..end].
     let (mut start, mut end) = (0, 0);
@@ -283,11 +298,7 @@ pub fn converse<S: Service, const N: usize>(
     let mut left = 20_000 + 64 * stream.len();
     for step in 0.. {
         left = left.checked_sub(1).expect("no end is in sight");
-        if abort_at == Some(step) {
-            connection.abort(Refusal::new(Code::Deadline, "no time left"));
-            assert_ne!(connection.wants(), Wants::Input);
-            finished = true;
-        }
+        before(step, connection);
         let wants = connection.wants();
         let idle = connection.phase() == Phase::Idle;
         assert!(!idle || matches!(wants, Wants::Input | Wants::Close));
@@ -453,7 +464,7 @@ impl Scenario {
         let mut requests = self.requests.iter();
         let mut then = Then::Next;
         for request in &mut requests {
-            then = reply(request, &mut replies);
+            then = self.reply(request, &mut replies);
             if then != Then::Next {
                 break;
             }
@@ -507,52 +518,57 @@ impl Scenario {
             (fault, then) => panic!("{fault:?}, but {then:?}"),
         }
     }
-}
 
-/// Holds the start of `replies` against one request.
-fn reply(request: &Sent, replies: &mut &[Frame]) -> Then {
-    let expected = Expected::of(request);
-    for number in 0.. {
-        let planned = expected.frames.get(number);
-        if planned.is_none() && expected.refused_at != Some(number) {
-            break;
-        }
-        let Some(frame) = replies.split_off_first() else {
-            return Then::Silence;
-        };
-        let head = &frame.head;
-        let as_planned = planned.is_some_and(|planned| planned.head == *head);
-        if as_planned && expected.refused_at != Some(number) {
-            let body = &planned.unwrap().body;
-            if frame.cut {
-                assert!(body.starts_with(&frame.body) && body.len() > frame.body.len());
-                let refused = expected
-                    .refusals
-                    .iter()
-                    .any(|code| [BODY, END].contains(code));
-                return Then::Cut(refused || expected.cut_at == Some(number));
+    /// Holds the start of `replies` against one request.
+    fn reply(&self, request: &Sent, replies: &mut &[Frame]) -> Then {
+        let expected = Expected::of(request);
+        for number in 0.. {
+            let planned = expected.frames.get(number);
+            if planned.is_none() && expected.refused_at != Some(number) {
+                break;
             }
-            assert_eq!(frame.body, *body);
-            assert_ne!(expected.cut_at, Some(number), "the frame should be cut");
-            continue;
-        }
-        let code = head.error.expect("another frame was planned");
-        assert!(!frame.cut && frame.body.is_empty() && !head.more && head.message.is_some());
-        if expected.refusals.contains(&code) {
-            assert_eq!(head.id, request.id);
-            if expected.refused_at.is_some() {
-                assert_eq!(expected.refused_at, Some(number), "refused too early");
-            }
-            return match request.kind {
-                Kind::TooLarge => Then::Error(code),
-                _ => Then::Next,
+            let Some(frame) = replies.split_off_first() else {
+                return Then::Silence;
             };
+            let head = &frame.head;
+            let as_planned = planned.is_some_and(|planned| planned.head == *head);
+            if as_planned && expected.refused_at != Some(number) {
+                let body = &planned.unwrap().body;
+                if frame.cut {
+                    assert!(body.starts_with(&frame.body) && body.len() > frame.body.len());
+                    let refused = expected
+                        .refusals
+                        .iter()
+                        .any(|code| [BODY, END].contains(code));
+                    let by_service = refused || expected.cut_at == Some(number);
+                    return Then::Cut(by_service || self.cancel_at.is_some());
+                }
+                assert_eq!(frame.body, *body);
+                assert_ne!(expected.cut_at, Some(number), "the frame should be cut");
+                continue;
+            }
+            let code = head.error.expect("another frame was planned");
+            assert!(!frame.cut && frame.body.is_empty() && !head.more && head.message.is_some());
+            if expected.refusals.contains(&code) {
+                assert_eq!(head.id, request.id);
+                if expected.refused_at.is_some() {
+                    assert_eq!(expected.refused_at, Some(number), "refused too early");
+                }
+                return match request.kind {
+                    Kind::TooLarge => Then::Error(code),
+                    _ => Then::Next,
+                };
+            }
+            if code == CANCEL {
+                assert!(self.cancel_at.is_some() && head.id == request.id);
+                return Then::Next;
+            }
+            // Not this request's doing; that is, if it had arrived at all.
+            assert!(head.id == request.id || head.id.is_none());
+            return Then::Error(code);
         }
-        // Not this request's doing; that is, if it had arrived at all.
-        assert!(head.id == request.id || head.id.is_none());
-        return Then::Error(code);
+        Then::Next
     }
-    Then::Next
 }
 
 fn header_error(kind: HeaderErrorKind, offset: u32) -> DecodeError {
