@@ -25,9 +25,9 @@ enum Item<H> {
 }
 
 /// Decodes one piece of a stream, and minds on the way the laws that each call has to keep.
-fn feed<'b, H: Header + Clone + Debug + PartialEq, const N: usize>(
+fn feed<H: Header + Clone + Debug + PartialEq, const N: usize>(
     decoder: &mut Decoder<H, N>,
-    mut input: &'b [u8],
+    mut input: &[u8],
     items: &mut Vec<Item<H>>,
 ) {
     loop {

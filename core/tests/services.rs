@@ -100,22 +100,22 @@ fn a_responder_has_its_limits() {
 #[test]
 fn a_responder_writes_text() {
     let hello = Responder::<_, 4, 16>::new("hello", |_: &[u8], out: &mut Output<'_>| {
-        write!(out, "{}-{}", "hel", 'o');
+        write!(out, "{}-{}", 41, 'o');
         out.exit(-3);
         Ok(())
     });
     let Frame { head, body, .. } = answer_once(hello, "hello", b"");
-    assert_eq!(body, b"hel-o");
+    assert_eq!(body, b"41-o");
     assert_eq!((head.exit, head.stream), (Some(-3), Some(Stream::Stdout)));
 
-    let long = Responder::<_, 4, 4>::new("long", |_: &[u8], out: &mut Output<'_>| {
-        write!(out, "{}-{}", "hel", 'o');
+    let long = Responder::<_, 4, 3>::new("long", |_: &[u8], out: &mut Output<'_>| {
+        write!(out, "{}-{}", 41, 'o');
         Ok(())
     });
     refused(
         &answer_once(long, "long", b""),
         Code::TooLarge,
-        "the answer is longer than 4 octets",
+        "the answer is longer than 3 octets",
     );
 }
 
