@@ -4,15 +4,23 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{self, Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 
 /// The workspace's root directory.
+///
+/// `cargo run` says at run time where this package is. What was true at compile time is the second choice: a
+/// target directory may be shared by several copies of the project.
 pub fn root() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")); // ROOT/tests/xtask
-    here.ancestors().nth(2).unwrap_or(here)
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let here = env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        here.ancestors().nth(2).unwrap_or(&here).to_path_buf() // ROOT/tests/xtask
+    });
+    &ROOT
 }
 
 /// The directory that cargo builds into; what the steps leave behind goes there too.
