@@ -482,8 +482,15 @@ fn a_job_of_its_own_session_holds_up_nothing_and_lives_on() {
         kill(job);
 
         fs::remove_file(dir.path("job")).unwrap();
-        let (_, _, exit) = Client::new().run(dir.line(&format!("{flood}; exit 5")));
-        assert_eq!(exit, 5);
+        let mut client = Client::new();
+        client.send(dir.line(&format!("{flood}; sleep 0.2; exit 5")));
+        let mut frame = client.next();
+        while frame.head.more {
+            // Slower than the flood: the pipe is never found empty.
+            thread::sleep(Duration::from_millis(2));
+            frame = client.next();
+        }
+        assert_eq!(frame.head.exit, Some(5));
         // Its pipe is closed.
         is_killed(dir.process("job"));
 
