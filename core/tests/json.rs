@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned, de::IgnoredAny};
 use unstick_core::json::{self, MAX_DEPTH};
 use unstick_core::{EncodeError, HeaderError, HeaderErrorKind, HeaderErrorKind::*};
 
+/// What an attacker would send more of.
+const MANY: usize = if cfg!(miri) { 100 } else { 10_000 };
+
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Op {
@@ -31,7 +34,17 @@ struct Head {
 fn decode<T: DeserializeOwned>(text: impl AsRef<[u8]>) -> Result<T, HeaderError> {
     let mut text = text.as_ref().to_vec();
     let mut scratch = vec![0; text.len()];
-    json::decode(&mut text, &mut scratch)
+    let result = json::decode(&mut text, &mut scratch);
+    if result.is_ok() {
+        // What serde-json-core was handed is JSON, whatever it would have put up with.
+        let mut values = serde_json::Deserializer::from_slice(&text).into_iter::<IgnoredAny>();
+        assert!(
+            matches!(values.next(), Some(Ok(_))),
+            "{}",
+            text.escape_ascii()
+        );
+    }
+    result
 }
 
 fn head(text: impl AsRef<[u8]>) -> Head {
@@ -257,7 +270,7 @@ fn unknown_keys_may_hold_anything() {
     }
     let long = format!(
         r#"{{"x":"{}","total_size":9}}"#,
-        r"\n\u0007\u00e9".repeat(1000)
+        r"\n\u0007\u00e9".repeat(MANY / 10)
     );
     assert_eq!(head(long).total_size, 9);
 }
@@ -502,7 +515,7 @@ fn nesting_is_bounded() {
         law::<Head>(text(30).as_bytes());
         law::<Head>(text(40).as_bytes());
         assert_eq!(decode::<Head>(text(40)).unwrap_err().kind, TooDeep);
-        assert_eq!(decode::<Head>(text(10_000)).unwrap_err().kind, TooDeep);
+        assert_eq!(decode::<Head>(text(MANY)).unwrap_err().kind, TooDeep);
     }
     let brackets = |levels: usize| {
         format!(
@@ -514,16 +527,16 @@ fn nesting_is_bounded() {
     assert_eq!(head(brackets(MAX_DEPTH - 1)).total_size, 1);
     refused(brackets(MAX_DEPTH), TooDeep, 5 + MAX_DEPTH - 1);
     refused(
-        format!(r#"{{"x":{}"#, "[".repeat(10_000)),
+        format!(r#"{{"x":{}"#, "[".repeat(MANY)),
         TooDeep,
         5 + MAX_DEPTH - 1,
     );
-    refused("[".repeat(10_000), NotAnObject, 0);
-    refused("{\"\":".repeat(10_000), TooDeep, 4 * MAX_DEPTH);
+    refused("[".repeat(MANY), NotAnObject, 0);
+    refused("{\"\":".repeat(MANY), TooDeep, 4 * MAX_DEPTH);
     // Closed brackets do not count.
     let wide = format!(
         r#"{{"x":[{}[]],"total_size":1}}"#,
-        "[[]],{\"a\":{}},".repeat(1000)
+        "[[]],{\"a\":{}},".repeat(MANY / 10)
     );
     assert_eq!(head(wide).total_size, 1);
 }
@@ -718,7 +731,7 @@ fn every_truncation() {
 #[test]
 fn every_octet_replaced_removed_or_added() {
     let octets: Vec<u8> = if cfg!(miri) {
-        b"\"\\{]:,0e\x00\xff".to_vec()
+        b"\"\\,0\xff".to_vec()
     } else {
         (0..=u8::MAX).collect()
     };
