@@ -19,18 +19,18 @@ pub(super) const KEEP: Duration = Duration::from_secs(30);
 /// datagrams in a row would have to be lost.
 pub(super) const HOLD: Duration = Duration::from_secs(5);
 /// The most octets that are kept: with [`HOLD`], it is what decides how many requests a second find room,
-/// 52,000 with small replies.
-pub(super) const MAX_OCTETS: usize = 64 * 1024 * 1024;
+/// 43,000 with small replies, and how many octets of large ones, 26 million. No less, or one client on the
+/// same host that asks without a pause is refused.
+pub(super) const MAX_OCTETS: usize = 128 * 1024 * 1024;
 /// The most octets of one reply: a client gets all of them again whenever it misses one.
 pub(super) const MAX_REPLY: usize = 4 * 1024 * 1024;
-/// What an entry takes besides its reply, in octets: its places in the table and in the queue, each up to
-/// twice for the room they grow by. It bounds the entries at 262,144.
-pub(super) const ENTRY: usize = 256;
+/// What an entry takes besides its reply, in octets: its places in the table, which has up to 2.5 times the
+/// places it needs, and in the queue, with up to twice. It bounds the entries at 262,144.
+pub(super) const ENTRY: usize = 512;
 /// What a datagram takes besides its octets.
 pub(super) const DATAGRAM: usize = 48;
 
-// Table and queue, doubled.
-const _: () = assert!(2 * (size_of::<(Key, Entry)>() + size_of::<Queued>()) <= ENTRY + ENTRY / 4);
+const _: () = assert!(5 * size_of::<(Key, Entry)>() / 2 + 4 * size_of::<Queued>() <= ENTRY);
 
 /// What tells one request from another: who asks, and the `id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -141,7 +141,8 @@ impl Cache {
             request,
             done: false,
             octets: 0,
-            datagrams: Vec::new(),
+            // Most replies are one.
+            datagrams: Vec::with_capacity(1),
             touched: now,
             turn: 0,
         };

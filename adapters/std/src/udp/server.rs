@@ -34,7 +34,7 @@ const SHUTTING_DOWN: &str = "the server is shutting down";
 /// A server over UDP: requests are carried out once, however often they arrive.
 ///
 /// That goes for requests with an `id`; one without is carried out every time. Of every peer, the replies of
-/// the last 5 to 30 seconds are kept, in at most 64 MiB. Where there is no room, new requests are told `busy`
+/// the last 5 to 30 seconds are kept, in at most 128 MiB. Where there is no room, new requests are told `busy`
 /// rather than that one is forgotten which may still be repeated.
 ///
 /// A datagram whose frame has `error` is a reply: it is not answered, so that no two servers talk for ever.
@@ -62,7 +62,7 @@ impl Server {
     }
 
     /// The same with up to `max_octets` of memory for the replies that may be asked for again, instead of
-    /// 64 MiB. A request finds room if there is some for a whole datagram.
+    /// 128 MiB. A request finds room if there is some for a whole datagram.
     #[must_use]
     pub fn with_cache(mut self, max_octets: usize) -> Self {
         self.cache = Mutex::new(Cache::new(max_octets));
