@@ -12,6 +12,7 @@
     clippy::cast_sign_loss
 )]
 
+mod buffer;
 mod connection;
 mod decode;
 mod encode;
@@ -24,6 +25,7 @@ pub mod length;
 mod octets;
 mod service;
 pub mod services;
+mod session;
 
 pub use connection::{Connection, Fault, Phase, Wants};
 pub use decode::Decoder;
@@ -32,3 +34,4 @@ pub use error::{DecodeError, EncodeError, HeaderError, HeaderErrorKind};
 pub use frame::{Event, Header, PREFIX_LEN};
 pub use head::{Code, FILENAME_LEN, MESSAGE_LEN, OP_LEN, Op, Refusal, Reply, Request, Stream};
 pub use service::{Or, Route, Service};
+pub use session::{Needs, Session, Timeouts};

@@ -4,10 +4,12 @@
 //! nothing was done and that the call is worth repeating when the stream is ready.
 
 use core::task::Context;
+use core::time::Duration;
 
 use embedded_io::{ErrorKind, Read, ReadReady, Write, WriteReady};
 
 use super::Error;
+use crate::buffer::Buffer;
 use crate::connection::{Connection, Wants};
 use crate::decode::Decoder;
 use crate::encode::encode;
@@ -15,72 +17,10 @@ use crate::error::{DecodeError, EncodeError};
 use crate::frame::{Event, Header};
 use crate::octets::{copy, take};
 use crate::service::Service;
+use crate::session::{Needs, Session};
 
-/// Octets between a stream and a state machine.
-#[derive(Debug)]
-struct Buffer<const B: usize> {
-    octets: [u8; B],
-    start: usize,
-    end: usize,
-}
-
-impl<const B: usize> Buffer<B> {
-    const fn new() -> Self {
-        const {
-            assert!(
-                B > 0,
-                "a buffer without room is never read from or written to"
-            )
-        };
-        Self {
-            octets: [0; B],
-            start: 0,
-            end: 0,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    fn held(&self) -> &[u8] {
-        self.octets.get(self.start..self.end).unwrap_or_default()
-    }
-
-    /// The room behind what is held; all of it if nothing is.
-    fn room(&mut self) -> &mut [u8] {
-        if self.is_empty() {
-            (self.start, self.end) = (0, 0);
-        }
-        self.octets.get_mut(self.end..).unwrap_or_default()
-    }
-
-    fn added(&mut self, octets: usize) {
-        self.end = self.end.saturating_add(octets);
-    }
-
-    /// Lets go of what is held but for the last `left` octets.
-    fn keep_last(&mut self, left: usize) {
-        self.start = self.end.saturating_sub(left);
-    }
-
-    /// Reads once into the room; `Ok(0)` is the stream's end.
-    fn read_from<R: Read + ReadReady>(
-        &mut self,
-        source: &mut R,
-    ) -> nb::Result<usize, Error<R::Error>> {
-        let octets = read_once(source, self.room())?;
-        self.added(octets);
-        Ok(octets)
-    }
-
-    /// Writes once from what is held, which has to be something.
-    fn write_to<W: Write + WriteReady>(&mut self, sink: &mut W) -> nb::Result<(), Error<W::Error>> {
-        let written = write_once(sink, self.held())?;
-        self.start = self.start.saturating_add(written);
-        Ok(())
-    }
-}
+/// The time, where nobody looks at it.
+const NO_CLOCK: Duration = Duration::ZERO;
 
 /// Reads what there is if there is any; an interrupted read is as good as none.
 fn read_once<R: Read + ReadReady>(
@@ -106,6 +46,25 @@ fn write_once<W: Write + WriteReady>(
         0 => Err(nb::Error::Other(Error::WriteZero)),
         written => Ok(written),
     }
+}
+
+/// Reads once into the room of `buffer`; `Ok(0)` is the stream's end.
+fn read_to<R: Read + ReadReady, const B: usize>(
+    source: &mut R,
+    buffer: &mut Buffer<B>,
+) -> nb::Result<usize, Error<R::Error>> {
+    let octets = read_once(source, buffer.room())?;
+    buffer.filled(octets);
+    Ok(octets)
+}
+
+/// Writes once from what `buffer` holds, which has to be something.
+fn write_from<W: Write + WriteReady, const B: usize>(
+    sink: &mut W,
+    buffer: &mut Buffer<B>,
+) -> nb::Result<(), Error<W::Error>> {
+    buffer.emptied(write_once(sink, buffer.held())?);
+    Ok(())
 }
 
 fn unless_interrupted<T, E: embedded_io::Error>(result: Result<T, E>) -> nb::Result<T, Error<E>> {
@@ -150,17 +109,15 @@ impl<R: Read + ReadReady, H: Header, const N: usize, const B: usize> FrameReader
     pub fn poll(&mut self) -> nb::Result<Option<Event<'_, H>>, Error<R::Error>> {
         if self.buffer.is_empty()
             && self.decoder.needs_input()
-            && self.buffer.read_from(&mut self.source)? == 0
+            && read_to(&mut self.source, &mut self.buffer)? == 0
         {
             return match self.decoder.finish() {
                 Ok(()) => Ok(None),
                 Err(error) => Err(nb::Error::Other(Error::Peer(error))),
             };
         }
-        let Buffer { octets, start, end } = &mut self.buffer;
-        let mut input = octets.get(*start..*end).unwrap_or_default();
-        let event = self.decoder.decode(&mut input);
-        *start = end.saturating_sub(input.len());
+        let decoder = &mut self.decoder;
+        let event = self.buffer.take_with(|input| decoder.decode(input));
         match event {
             Ok(None) => Err(nb::Error::WouldBlock),
             Ok(event) => Ok(event),
@@ -177,7 +134,7 @@ impl<R: Read + ReadReady, H: Header, const N: usize, const B: usize> FrameReader
         if self.decoder.body_left() == 0 || out.is_empty() {
             return Ok(0);
         }
-        if self.buffer.is_empty() && self.buffer.read_from(&mut self.source)? == 0 {
+        if self.buffer.is_empty() && read_to(&mut self.source, &mut self.buffer)? == 0 {
             return Err(nb::Error::Other(Error::Peer(DecodeError::Truncated)));
         }
         let mut held = self.buffer.held();
@@ -185,7 +142,7 @@ impl<R: Read + ReadReady, H: Header, const N: usize, const B: usize> FrameReader
         let copied = copy(out, body);
         // The decoder counts what is taken past it.
         let _ = self.decoder.decode(&mut body);
-        self.buffer.start = self.buffer.start.saturating_add(copied);
+        self.buffer.emptied(copied);
         Ok(copied)
     }
 }
@@ -224,9 +181,9 @@ impl<W: Write + WriteReady, const B: usize> FrameWriter<W, B> {
             return Err(nb::Error::Other(Error::BodyLength));
         }
         match encode(header, self.buffer.room()) {
-            Ok(octets) => self.buffer.added(octets),
+            Ok(octets) => self.buffer.filled(octets),
             Err(EncodeError::BufferTooSmall) if !self.buffer.is_empty() => {
-                self.buffer.write_to(&mut self.sink)?;
+                write_from(&mut self.sink, &mut self.buffer)?;
                 return Err(nb::Error::WouldBlock);
             }
             Err(error) => return Err(nb::Error::Other(Error::Encode(error))),
@@ -245,10 +202,10 @@ impl<W: Write + WriteReady, const B: usize> FrameWriter<W, B> {
             return Err(nb::Error::Other(Error::BodyLength));
         }
         if self.buffer.room().is_empty() {
-            self.buffer.write_to(&mut self.sink)?;
+            write_from(&mut self.sink, &mut self.buffer)?;
         }
         let taken = copy(self.buffer.room(), octets);
-        self.buffer.added(taken);
+        self.buffer.filled(taken);
         self.left = self.left.saturating_sub(taken as u64);
         match taken {
             0 if !octets.is_empty() => Err(nb::Error::WouldBlock),
@@ -264,20 +221,19 @@ impl<W: Write + WriteReady, const B: usize> FrameWriter<W, B> {
         if self.buffer.is_empty() {
             return unless_interrupted(self.sink.flush());
         }
-        self.buffer.write_to(&mut self.sink)?;
+        write_from(&mut self.sink, &mut self.buffer)?;
         Err(nb::Error::WouldBlock)
     }
 }
 
 /// One connection of a server over a stream, with buffers of `IN` and `OUT` octets.
 ///
-/// `OUT` has to hold a prefix and a reply's header.
+/// `OUT` has to hold a prefix and a reply's header. There are no deadlines here: for those, and many connections,
+/// build on [`Session`], as this does.
 #[derive(Debug)]
 pub struct Server<T, S, const N: usize, const IN: usize, const OUT: usize> {
     stream: T,
-    connection: Connection<S, N>,
-    input: Buffer<IN>,
-    output: Buffer<OUT>,
+    session: Session<S, N, IN, OUT>,
 }
 
 impl<T, S, const N: usize, const IN: usize, const OUT: usize> Server<T, S, N, IN, OUT>
@@ -287,63 +243,41 @@ where
 {
     /// A server for `connection` over `stream`.
     pub const fn new(stream: T, connection: Connection<S, N>) -> Self {
-        Self {
-            stream,
-            connection,
-            input: Buffer::new(),
-            output: Buffer::new(),
-        }
+        let session = Session::new(connection, NO_CLOCK);
+        Self { stream, session }
     }
 
     /// The connection.
     pub const fn connection_mut(&mut self) -> &mut Connection<S, N> {
-        &mut self.connection
+        self.session.connection_mut()
     }
 
     /// Whether all is said and sent.
     pub fn is_closed(&self) -> bool {
-        self.connection.wants() == Wants::Close && self.output.is_empty()
+        self.session.connection().wants() == Wants::Close && self.session.unsent().is_empty()
     }
 
     /// Does one bounded step: at most one read or one write. `cx` is handed to the service.
     ///
-    /// Replies are written when their buffer is full or when there is nothing else to do, so that many small
-    /// ones share a write.
-    ///
     /// # Errors
     /// [`Error::Connection`] once the connection is closed early, [`Error::Transport`].
     pub fn poll(&mut self, cx: &mut Context<'_>) -> nb::Result<(), Error<T::Error>> {
-        match self.connection.wants() {
-            Wants::Input if !self.input.is_empty() => {
-                let mut input = self.input.held();
-                self.connection.receive(&mut input);
-                let left = input.len();
-                self.input.keep_last(left);
-                return Ok(());
+        match self.session.advance(cx, NO_CLOCK) {
+            Needs::Read => {
+                let octets = read_once(&mut self.stream, self.session.room())?;
+                self.session.received(octets, NO_CLOCK);
             }
-            // A service that waits is asked again each time: there is no telling here who was woken.
-            Wants::Output | Wants::Pending => {
-                let octets = self.connection.transmit(cx, self.output.room());
-                self.output.added(octets);
-                if octets > 0 || matches!(self.connection.wants(), Wants::Input | Wants::Close) {
-                    return Ok(());
+            Needs::Write => {
+                let octets = write_once(&mut self.stream, self.session.unsent())?;
+                self.session.sent(octets, NO_CLOCK);
+            }
+            Needs::Service => return Err(nb::Error::WouldBlock),
+            Needs::Close => {
+                if let Some(fault) = self.session.connection().fault() {
+                    return Err(nb::Error::Other(Error::Connection(fault)));
                 }
             }
-            _ => {}
         }
-        if !self.output.is_empty() {
-            return self.output.write_to(&mut self.stream);
-        }
-        match (self.connection.wants(), self.connection.fault()) {
-            (Wants::Input, _) => {
-                if self.input.read_from(&mut self.stream)? == 0 {
-                    self.connection.finish();
-                }
-                Ok(())
-            }
-            (Wants::Close, Some(fault)) => Err(nb::Error::Other(Error::Connection(fault))),
-            (Wants::Close, None) => Ok(()),
-            _ => Err(nb::Error::WouldBlock),
-        }
+        Ok(())
     }
 }
