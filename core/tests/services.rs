@@ -100,7 +100,7 @@ fn a_responder_has_its_limits() {
 #[test]
 fn a_responder_writes_text() {
     let hello = Responder::<_, 4, 16>::new("hello", |_: &[u8], out: &mut Output<'_>| {
-        write!(out, "{}-{}", 41, 'o');
+        write!(out, "{}-o", 41);
         out.exit(-3);
         Ok(())
     });
@@ -109,7 +109,7 @@ fn a_responder_writes_text() {
     assert_eq!((head.exit, head.stream), (Some(-3), Some(Stream::Stdout)));
 
     let long = Responder::<_, 4, 3>::new("long", |_: &[u8], out: &mut Output<'_>| {
-        write!(out, "{}-{}", 41, 'o');
+        write!(out, "{}-o", 41);
         Ok(())
     });
     refused(

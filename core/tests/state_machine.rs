@@ -357,7 +357,8 @@ fn explore() -> Vec<(State, State, Act)> {
             if !from.admits(&act.does) {
                 continue;
             }
-            let path = [path.as_slice(), &[act.clone()]].concat();
+            let mut path = path.clone();
+            path.push(act.clone());
             let to = State::of(&play(&path));
             steps.push((from.clone(), to.clone(), act));
             if seen.insert(to.clone()) {

@@ -2,6 +2,7 @@
 //! is told and minds that the connection keeps to the protocol of `Service`.
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub mod events;
 pub mod scenario;
 
 use std::cell::Cell;

@@ -225,7 +225,8 @@ fn sent(choices: &mut Choices<'_>) -> Sent {
     }
 }
 
-fn plan(choices: &mut Choices<'_>, total_size: u64) -> Plan {
+/// A plan for a request with a body of this length.
+pub fn plan(choices: &mut Choices<'_>, total_size: u64) -> Plan {
     let size = usize::try_from(total_size).unwrap();
     let mut plan = Plan {
         takes: choices.several(6, 12),
