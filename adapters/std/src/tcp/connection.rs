@@ -1,14 +1,13 @@
-//! One connection's thread: moves octets between a socket and core's [`Connection`], and keeps the deadlines.
+//! One connection's thread: moves octets between a socket and core's [`Session`].
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown as Direction, TcpStream};
-use std::ops::Range;
 use std::os::fd::AsFd;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use unstick_core::{Code, Connection, Phase, Refusal, Service, Wants};
+use unstick_core::{Code, Connection, Needs, Phase, Refusal, Service, Session, Timeouts};
 
 use super::wait::{WakePipe, is_ready, wait};
 use crate::limits::{HEADER_CAPACITY, Limits};
@@ -16,8 +15,6 @@ use crate::shutdown::Shutdown;
 
 /// Octets that are read, and written, at a time.
 const BUFFER_LEN: usize = 16 * 1024;
-/// Inside a request the idle deadline moves on when this many octets have, not with each one that trickles in.
-const PROGRESS_LEN: usize = 1024;
 /// How long a service may go on for a peer that will send no more: one that has closed its socket looks the
 /// same as one that has closed only its sending side.
 const HANGUP_GRACE: Duration = Duration::from_millis(300);
@@ -27,336 +24,220 @@ pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// When a peer that was told `busy` may try again, in milliseconds.
 pub(super) const RETRY_AFTER_MS: u32 = 1000;
 
-/// One connection while it is served.
-pub(super) struct Session<'a, S> {
+/// The peer of one connection while it is served.
+pub(super) struct Peer<'a, S> {
     stream: &'a TcpStream,
-    limits: &'a Limits,
+    session: Box<Session<S, HEADER_CAPACITY, BUFFER_LEN, BUFFER_LEN>>,
+    timeouts: Timeouts,
+    grace: Duration,
     shutdown: &'a Shutdown,
-    connection: Connection<S, HEADER_CAPACITY>,
-    input: Box<[u8]>,
-    /// What of `input` the connection has not received yet.
-    held: Range<usize>,
-    output: Box<[u8]>,
-    /// How many octets at the front of `output` are to be written.
-    unsent: usize,
+    /// The session's clock counts from here.
+    start: Instant,
     /// Made when a service is first waited for: most never are.
     wake: Option<WakePipe>,
-    /// Where the connection stands, in which request, and since when.
-    phase: (Phase, u32),
-    since: Instant,
-    /// When octets moved last, but for fewer than [`PROGRESS_LEN`].
-    moved: Instant,
-    trickled: usize,
     /// When to give up what is in flight: known once a shutdown was requested.
-    stop: Option<Instant>,
-    /// When to give up the service: known once the peer has hung up.
-    hangup: Option<Instant>,
-    /// Whether the peer has ended its stream.
-    ended: bool,
+    stop: Option<Duration>,
+    /// When to give up the service for a peer that has hung up, and in which request.
+    hangup: Option<(Duration, u32)>,
 }
 
-impl<'a, S: Service> Session<'a, S> {
+impl<'a, S: Service> Peer<'a, S> {
     /// `stream` has to be non-blocking.
     pub(super) fn new(
         stream: &'a TcpStream,
-        limits: &'a Limits,
+        limits: &Limits,
         shutdown: &'a Shutdown,
         service: S,
     ) -> Self {
         let connection = Connection::new(service).with_limits(limits.max_header, limits.max_body);
-        let now = Instant::now();
         Self {
-            phase: (connection.phase(), connection.requests()),
             stream,
-            limits,
+            session: Box::new(Session::new(connection, Duration::ZERO)),
+            timeouts: Timeouts {
+                header: limits.header_timeout,
+                idle: limits.idle_timeout,
+            },
+            grace: limits.grace,
             shutdown,
-            connection,
-            input: vec![0; BUFFER_LEN].into(),
-            held: 0..0,
-            output: vec![0; BUFFER_LEN].into(),
-            unsent: 0,
+            start: Instant::now(),
             wake: None,
-            since: now,
-            moved: now,
-            trickled: 0,
             stop: None,
             hangup: None,
-            ended: false,
         }
     }
 
     /// Serves the connection until it is closed.
-    pub(super) fn run(mut self) -> io::Result<()> {
+    pub(super) fn serve(mut self) -> io::Result<()> {
         loop {
-            match self.connection.wants() {
-                Wants::Input if !self.held.is_empty() => {
-                    let mut input = &self.input[self.held.clone()];
-                    self.connection.receive(&mut input);
-                    self.held.start = self.held.end - input.len();
-                    self.note_phase();
-                }
-                Wants::Input => {
-                    self.flush()?;
-                    self.read()?;
-                }
-                Wants::Output => {
-                    self.keep_deadlines(Waiting::ForService);
-                    let octets = self.transmit();
-                    if octets == 0 && self.connection.wants() == Wants::Output {
-                        self.flush()?;
-                    }
-                }
-                Wants::Pending => {
-                    self.flush()?;
-                    self.await_service()?;
-                }
-                Wants::Close => {
-                    if let Some(fault) = self.connection.fault() {
-                        tracing::info!("closing: {fault}");
-                    }
-                    self.flush()?;
-                    return self.linger();
-                }
+            let needs = self.advance();
+            let late = self.keep_deadlines(needs);
+            match needs {
+                // What was late has left something else to do.
+                Needs::Read | Needs::Service if late => {}
+                Needs::Read => self.read()?,
+                Needs::Write => self.write()?,
+                Needs::Service => self.await_service()?,
+                Needs::Close => return self.linger(),
             }
         }
     }
 
-    fn transmit(&mut self) -> usize {
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn advance(&mut self) -> Needs {
         let waker = match &self.wake {
             Some(wake) => wake.waker(),
             None => Waker::noop().clone(),
         };
-        let mut cx = Context::from_waker(&waker);
-        let octets = self
-            .connection
-            .transmit(&mut cx, &mut self.output[self.unsent..]);
-        self.unsent += octets;
-        self.note_phase();
-        octets
+        let now = self.now();
+        self.session.advance(&mut Context::from_waker(&waker), now)
     }
 
-    /// Reads once, as soon as there is something.
+    /// Reads once, if there is something; otherwise waits.
     fn read(&mut self) -> io::Result<()> {
-        loop {
-            self.keep_deadlines(Waiting::ForPeer);
-            if self.connection.wants() != Wants::Input {
-                return Ok(());
+        match self.stream.read(self.session.room()) {
+            Ok(octets) => {
+                let now = self.now();
+                self.session.received(octets, now);
+                Ok(())
             }
-            match self.stream.read(&mut self.input) {
-                Ok(0) => {
-                    self.ended = true;
-                    self.connection.finish();
-                    return Ok(());
+            Err(error) => self.try_again(error, PollFlags::IN, Needs::Read),
+        }
+    }
+
+    /// Writes once, if there is room; otherwise waits, until the peer has taken too long.
+    fn write(&mut self) -> io::Result<()> {
+        match self.stream.write(self.session.unsent()) {
+            Ok(octets) => {
+                let now = self.now();
+                self.session.sent(octets, now);
+                Ok(())
+            }
+            Err(error) => {
+                let deadline = self.deadline(Needs::Write);
+                if deadline.is_some_and(|deadline| deadline <= self.now()) {
+                    return Err(io::Error::new(
+                        ErrorKind::TimedOut,
+                        "the peer does not read",
+                    ));
                 }
-                Ok(octets) => {
-                    self.held = 0..octets;
-                    self.note_progress(octets);
-                    return Ok(());
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.wait(PollFlags::IN, Waiting::ForPeer)?;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                self.try_again(error, PollFlags::OUT, Needs::Write)
             }
         }
     }
 
-    /// Writes all that is unsent.
-    fn flush(&mut self) -> io::Result<()> {
-        let mut written = 0;
-        while written < self.unsent {
-            match self.stream.write(&self.output[written..self.unsent]) {
-                Ok(octets) => {
-                    written += octets;
-                    self.note_progress(octets);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // There is no sense in another frame for a peer that does not read.
-                    if self.overdue(Waiting::ForPeer).is_some() {
-                        return Err(io::Error::new(
-                            ErrorKind::TimedOut,
-                            "the peer does not read",
-                        ));
-                    }
-                    self.wait(PollFlags::OUT, Waiting::ForPeer)?;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    fn try_again(&mut self, error: io::Error, events: PollFlags, needs: Needs) -> io::Result<()> {
+        match error.kind() {
+            ErrorKind::WouldBlock => self.wait(events, needs).map(|_| ()),
+            ErrorKind::Interrupted => Ok(()),
+            _ => Err(error),
         }
-        self.unsent = 0;
+    }
+
+    /// Waits until the service is worth asking again.
+    fn await_service(&mut self) -> io::Result<()> {
+        if self.wake.is_none() {
+            // The service has to be asked once more, to learn of its waker.
+            self.wake = Some(WakePipe::new()?);
+            return Ok(());
+        }
+        let request = self.session.connection().requests();
+        let known = self.hangup.is_some_and(|(_, of)| of == request);
+        let events = match known {
+            true => PollFlags::empty(),
+            false => PollFlags::RDHUP,
+        };
+        let seen = self.wait(events, Needs::Service)?;
+        if seen.intersects(PollFlags::HUP | PollFlags::ERR) {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        if seen.intersects(PollFlags::RDHUP) && !known {
+            self.hangup = Some((self.now() + HANGUP_GRACE, request));
+        }
         Ok(())
     }
 
-    /// Waits until the service is worth asking again, and asks it.
-    fn await_service(&mut self) -> io::Result<()> {
-        if self.wake.is_none() {
-            self.wake = Some(WakePipe::new()?);
-            // The service has to learn of its waker first.
-            self.transmit();
-            return Ok(());
-        }
-        loop {
-            self.keep_deadlines(Waiting::ForService);
-            if self.connection.wants() != Wants::Pending {
-                return Ok(());
-            }
-            let hangup = match self.hangup {
-                Some(_) => PollFlags::empty(),
-                None => PollFlags::RDHUP,
-            };
-            if self.wait(hangup, Waiting::ForService)? {
-                self.transmit();
-                return Ok(());
-            }
-        }
-    }
-
-    /// Waits for `events` of the stream, a wake if the service is waited for, a shutdown or the deadline.
-    /// Whether the service was woken.
-    fn wait(&mut self, events: PollFlags, waiting: Waiting) -> io::Result<bool> {
-        let deadline = self.deadline(waiting).map(|(at, _)| at);
+    /// Waits for `events` of the stream, for a wake if the session needs its service, for a shutdown or for
+    /// the deadline. What is seen of the stream.
+    fn wait(&mut self, events: PollFlags, needs: Needs) -> io::Result<PollFlags> {
+        let deadline = self
+            .deadline(needs)
+            .and_then(|at| self.start.checked_add(at));
         let stream = PollFd::from_borrowed_fd(self.stream.as_fd(), events);
-        let mut fds = vec![stream];
         // A shutdown that is known already would be told of again and again.
-        let shutdown = self.stop.is_none().then(|| {
-            fds.push(PollFd::from_borrowed_fd(
-                self.shutdown.as_fd(),
-                PollFlags::IN,
-            ));
-            fds.len() - 1
-        });
-        let wake = match (&self.wake, waiting) {
-            (Some(wake), Waiting::ForService) => {
-                fds.push(wake.poll_fd());
-                Some(fds.len() - 1)
-            }
-            _ => None,
+        let of_shutdown = match self.stop {
+            None => PollFlags::IN,
+            Some(_) => PollFlags::empty(),
         };
-        wait(&mut fds, deadline)?;
-        let is_ready = |index: Option<usize>| index.is_some_and(|index| is_ready(&fds[index]));
-        let (shutdown, woken, seen) = (is_ready(shutdown), is_ready(wake), fds[0].revents());
-        drop(fds);
-        if shutdown {
-            self.stop = Some(Instant::now() + self.limits.grace);
-        }
-        if waiting == Waiting::ForService {
-            if seen.intersects(PollFlags::HUP | PollFlags::ERR) {
-                return Err(ErrorKind::ConnectionReset.into());
+        let shutdown = PollFd::from_borrowed_fd(self.shutdown.as_fd(), of_shutdown);
+        match &mut self.wake {
+            Some(wake) if needs == Needs::Service => {
+                let mut fds = [stream, shutdown, wake.poll_fd()];
+                wait(&mut fds, deadline)?;
+                let (seen, woken) = (fds[0].revents(), is_ready(&fds[2]));
+                if woken {
+                    wake.take()?;
+                }
+                Ok(seen)
             }
-            if seen.intersects(PollFlags::RDHUP) {
-                self.hangup = Some(Instant::now() + HANGUP_GRACE);
+            _ => {
+                let mut fds = [stream, shutdown];
+                wait(&mut fds, deadline)?;
+                Ok(fds[0].revents())
             }
         }
-        if woken && let Some(wake) = &mut self.wake {
-            wake.take()?;
-        }
-        Ok(woken)
     }
 
-    /// The next deadline and what it is for.
-    fn deadline(&self, waiting: Waiting) -> Option<(Instant, Overdue)> {
-        let idle = self.moved.checked_add(self.limits.idle_timeout);
-        let idle = idle.filter(|_| waiting == Waiting::ForPeer);
-        let (header, turn) = match self.phase.0 {
-            Phase::Idle => (None, None),
-            Phase::Header => (self.since.checked_add(self.limits.header_timeout), None),
-            Phase::Turn => {
-                let timeout = self.connection.timeout_ms().map(Duration::from_millis);
-                (
-                    None,
-                    timeout.and_then(|timeout| self.since.checked_add(timeout)),
-                )
-            }
-        };
-        let all = [
-            (idle, Overdue::Idle),
-            (header, Overdue::Header),
-            (turn, Overdue::Turn),
-            (self.stop, Overdue::Shutdown),
-            (
-                self.hangup.filter(|_| waiting == Waiting::ForService),
-                Overdue::Hangup,
-            ),
-        ];
-        let known = all.into_iter().filter_map(|(at, what)| Some((at?, what)));
-        known.min_by_key(|(at, _)| *at)
+    /// The next deadline of the session, of a shutdown and of a peer that has hung up.
+    fn deadline(&self, needs: Needs) -> Option<Duration> {
+        let session = self.session.deadline(&self.timeouts, needs);
+        let all = [session, self.stop, self.hangup_deadline(needs)];
+        all.into_iter().flatten().min()
     }
 
-    /// What has taken too long.
-    fn overdue(&self, waiting: Waiting) -> Option<Overdue> {
-        let (at, overdue) = self.deadline(waiting)?;
-        (at <= Instant::now()).then_some(overdue)
+    fn hangup_deadline(&self, needs: Needs) -> Option<Duration> {
+        let (at, request) = self.hangup?;
+        let now = self.session.connection().requests() == request && needs == Needs::Service;
+        now.then_some(at)
     }
 
-    /// Ends what has taken too long, if anything has.
-    fn keep_deadlines(&mut self, waiting: Waiting) {
+    /// Ends what has taken too long, if anything has; whether it has.
+    fn keep_deadlines(&mut self, needs: Needs) -> bool {
+        let now = self.now();
         if self.shutdown.is_requested() {
-            let grace = self.limits.grace;
-            self.stop.get_or_insert_with(|| Instant::now() + grace);
-            if self.phase.0 == Phase::Idle && self.held.is_empty() {
+            let stop = *self.stop.get_or_insert(now + self.grace);
+            let connection = self.session.connection_mut();
+            if needs == Needs::Read && connection.phase() == Phase::Idle {
                 // Nothing is in flight here.
-                self.connection.finish();
-                return;
+                connection.finish();
+                return true;
+            }
+            if stop <= now {
+                connection.abort(Refusal::busy("the server is shutting down", RETRY_AFTER_MS));
+                return true;
             }
         }
-        let Limits {
-            header_timeout,
-            idle_timeout,
-            ..
-        } = self.limits;
-        match self.overdue(waiting) {
-            None => {}
-            Some(Overdue::Idle) if self.phase.0 == Phase::Idle => self.connection.finish(),
-            Some(Overdue::Idle) => self.connection.abort(Refusal::new(
-                Code::Deadline,
-                format_args!("nothing has moved for {idle_timeout:?}"),
-            )),
-            Some(Overdue::Header) => self.connection.abort(Refusal::new(
-                Code::Deadline,
-                format_args!("the header took longer than {header_timeout:?}"),
-            )),
-            Some(Overdue::Turn) => self.connection.cancel(Refusal::new(
-                Code::Deadline,
-                "the `timeout_ms` of the request are over",
-            )),
-            Some(Overdue::Hangup) => self.connection.abort(Refusal::new(
-                Code::Deadline,
-                "the peer hung up while the request was carried out",
-            )),
-            Some(Overdue::Shutdown) => self
-                .connection
-                .abort(Refusal::busy("the server is shutting down", RETRY_AFTER_MS)),
+        if self.hangup_deadline(needs).is_some_and(|at| at <= now) {
+            let hung_up = Refusal::new(Code::Deadline, "the sending side was closed too early");
+            self.session.connection_mut().abort(hung_up);
+            return true;
         }
-    }
-
-    fn note_phase(&mut self) {
-        let phase = (self.connection.phase(), self.connection.requests());
-        if phase != self.phase {
-            self.phase = phase;
-            self.since = Instant::now();
-            self.moved = self.since;
-            self.trickled = 0;
-            self.hangup = None;
-        }
-    }
-
-    fn note_progress(&mut self, octets: usize) {
-        self.trickled += octets;
-        if self.trickled >= PROGRESS_LEN {
-            self.moved = Instant::now();
-            self.trickled = 0;
-        }
+        self.session.keep_deadlines(&self.timeouts, needs, now)
     }
 
     /// Closes so that the peer gets the last frame whole.
-    fn linger(mut self) -> io::Result<()> {
+    fn linger(self) -> io::Result<()> {
+        if let Some(fault) = self.session.connection().fault() {
+            tracing::info!("closing: {fault}");
+        }
         self.stream.shutdown(Direction::Write)?;
+        let mut ended = self.session.has_ended();
         let end = Instant::now() + LINGER;
-        while !self.ended && Instant::now() < end {
-            match self.stream.read(&mut self.input) {
-                Ok(octets) => self.ended = octets == 0,
+        while !ended && Instant::now() < end {
+            match (&mut &*self.stream).read(&mut [0; 4096]) {
+                Ok(octets) => ended = octets == 0,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     let stream = PollFd::from_borrowed_fd(self.stream.as_fd(), PollFlags::IN);
                     wait(&mut [stream], Some(end))?;
@@ -367,23 +248,4 @@ impl<'a, S: Service> Session<'a, S> {
         }
         Ok(())
     }
-}
-
-/// What a connection waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    /// Octets from the peer, or room for octets to it.
-    ForPeer,
-    /// The service: however long it takes, the connection is not idle.
-    ForService,
-}
-
-/// What can take too long.
-#[derive(Debug, Clone, Copy)]
-enum Overdue {
-    Idle,
-    Header,
-    Turn,
-    Shutdown,
-    Hangup,
 }

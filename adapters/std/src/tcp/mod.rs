@@ -18,7 +18,7 @@ use unstick_core::{Refusal, Reply, Service, encode};
 
 use crate::limits::Limits;
 use crate::shutdown::Shutdown;
-use connection::{LINGER, RETRY_AFTER_MS, Session};
+use connection::{LINGER, Peer, RETRY_AFTER_MS};
 use wait::{is_ready, wait};
 
 /// Connections that may wait to be accepted. With std's 128 a burst of a thousand waits for whole seconds.
@@ -123,7 +123,7 @@ impl Server {
             stream.set_nonblocking(true)?;
             // Replies leave in as few writes as there can be; holding them back gains nothing.
             stream.set_nodelay(true)?;
-            Session::new(&stream, &self.limits, shutdown, factory(peer)).run()
+            Peer::new(&stream, &self.limits, shutdown, factory(peer)).serve()
         };
         match catch_unwind(AssertUnwindSafe(serve)) {
             Ok(Ok(())) => tracing::debug!("closed"),
