@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn headers_are_printed_as_they_were_sent() {
-        let header = "{ \"total_size\" : 5,\n\"x\":[1.50e+07, \"a b\\\" \\\\\", {\"x\":18446744073709551616}], \"x\":null}";
+        let header = "{ \"total_size\" : 5,\n\"x\":[1.50e+07, \"a b\\\" \\\\\", \
+                      {\"x\":18446744073709551616}], \"x\":null}";
         let mut input = frame(header, b"hello");
         input.extend(frame("{\"total_size\":0}", b""));
         let (lines, failure) = decoded(&input);
