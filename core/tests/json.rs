@@ -742,7 +742,7 @@ fn every_octet_replaced_removed_or_added() {
                 law::<Head>(&[&text[..at], &[octet], &text[at + 1..]].concat());
                 law::<Head>(&[&text[..at], &[octet], &text[at..]].concat());
             }
-            if cfg!(miri) && at > 12 {
+            if cfg!(miri) && at > 4 {
                 break;
             }
         }
@@ -1037,7 +1037,7 @@ fn written(head: &Head) {
 
 #[test]
 fn every_ascii_character_is_written_as_json() {
-    for octet in 0..=0x7F_u8 {
+    for octet in (0..=0x7F_u8).step_by(if cfg!(miri) { 9 } else { 1 }) {
         let name = [octet, b'a', octet];
         let name = heapless::String::try_from(str::from_utf8(&name).unwrap()).unwrap();
         written(&Head {
