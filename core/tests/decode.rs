@@ -59,7 +59,8 @@ fn header() -> impl Strategy<Value = String> {
         Just(r#""filename":"a name of some length, so that there is no room for it twice","#)
     ];
     let len = prop_oneof![0..40_u64, Just(u64::MAX)];
-    (op, unknown, "[ \t\r\n]{0,9}", len).prop_map(|(op, unknown, space, len)| {
+    let space = (0..9_usize).prop_map(|len| &"\t \r\n \n \r"[..len]);
+    (op, unknown, space, len).prop_map(|(op, unknown, space, len)| {
         format!("{{{op}{unknown}{space}\"total_size\":{len}}}")
     })
 }
@@ -106,10 +107,10 @@ proptest! {
 
     #[test]
     fn digits_in_any_partition(
-        frames in vec(("[0-9]{1,3}", vec(any::<u8>(), 0..40)), 0..6),
+        frames in vec((0..200_u16, vec(any::<u8>(), 0..40)), 0..6),
         lens in vec(1..30_usize, 1..6),
     ) {
-        let frames = frames.iter().map(|(header, body)| frame(header, body));
+        let frames = frames.iter().map(|(header, body)| frame(&header.to_string(), body));
         laws_hold::<Digits, 8>(8, &frames.collect::<Vec<_>>().concat(), &lens);
     }
 }
@@ -123,7 +124,7 @@ fn every_cut_of_two_frames() {
     .concat();
     let (whole, end) = reference::<Request>(64, &stream);
     assert_eq!((whole.len(), end), (5, Ok(())));
-    for at in 0..=stream.len() {
+    for at in (0..=stream.len()).step_by(common::STEP) {
         let (first, second) = stream.split_at(at);
         assert_eq!(
             decode::<Request, 64>(64, [first, second]),

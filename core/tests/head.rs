@@ -120,13 +120,13 @@ proptest! {
     #![proptest_config(common::config(1000))]
 
     #[test]
-    fn an_op_is_cut_where_a_character_ends(name in any::<String>()) {
+    fn an_op_is_cut_where_a_character_ends(name in common::text()) {
         let op = Op::new(&name);
         prop_assert_eq!(op.as_str(), start_of(&name, OP_LEN));
     }
 
     #[test]
-    fn a_sentence_is_cut_where_a_character_ends(pieces in vec(any::<String>(), 0..8)) {
+    fn a_sentence_is_cut_where_a_character_ends(pieces in vec(common::text(), 0..8)) {
         let whole = pieces.concat();
         let refusal = Refusal::new(Code::Internal, Pieces(pieces));
         prop_assert_eq!(refusal.message.as_str(), start_of(&whole, MESSAGE_LEN));
