@@ -20,7 +20,7 @@ use crate::args::Serve;
 use crate::failure::Failure;
 
 /// How many octets of an echo are held while they wait to be sent back.
-const ECHO_LEN: usize = 16 * 1024;
+const ECHO_LEN: usize = 4 * 1024;
 
 /// Serves until a signal says to stop.
 pub fn run(args: Serve) -> Result<ExitCode, Failure> {

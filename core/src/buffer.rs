@@ -1,18 +1,17 @@
 //! Octets on their way between a stream and a state machine.
 
-/// A buffer of `B` octets that is filled at its end and emptied at its front.
+/// A buffer in the memory `M` that is filled at its end and emptied at its front.
 #[derive(Debug)]
-pub(crate) struct Buffer<const B: usize> {
-    octets: [u8; B],
+pub(crate) struct Buffer<M> {
+    octets: M,
     start: usize,
     end: usize,
 }
 
-impl<const B: usize> Buffer<B> {
-    pub(crate) const fn new() -> Self {
-        const { assert!(B > 0, "nothing can be held in a buffer without room") };
+impl<M> Buffer<M> {
+    pub(crate) const fn new(octets: M) -> Self {
         Self {
-            octets: [0; B],
+            octets,
             start: 0,
             end: 0,
         }
@@ -22,8 +21,16 @@ impl<const B: usize> Buffer<B> {
         self.start == self.end
     }
 
+    /// Lets go of the first `octets` of what is held.
+    pub(crate) fn emptied(&mut self, octets: usize) {
+        self.start = self.start.saturating_add(octets).min(self.end);
+    }
+}
+
+impl<M: AsRef<[u8]> + AsMut<[u8]>> Buffer<M> {
     pub(crate) fn held(&self) -> &[u8] {
-        self.octets.get(self.start..self.end).unwrap_or_default()
+        let octets = self.octets.as_ref();
+        octets.get(self.start..self.end).unwrap_or_default()
     }
 
     /// The room behind what is held; all of it if nothing is.
@@ -31,25 +38,22 @@ impl<const B: usize> Buffer<B> {
         if self.is_empty() {
             (self.start, self.end) = (0, 0);
         }
-        self.octets.get_mut(self.end..).unwrap_or_default()
+        let octets = self.octets.as_mut();
+        octets.get_mut(self.end..).unwrap_or_default()
     }
 
     /// Holds the first `octets` of the room, too.
     pub(crate) fn filled(&mut self, octets: usize) {
-        self.end = self.end.saturating_add(octets).min(B);
-    }
-
-    /// Lets go of the first `octets` of what is held.
-    pub(crate) fn emptied(&mut self, octets: usize) {
-        self.start = self.start.saturating_add(octets).min(self.end);
+        let len = self.octets.as_ref().len();
+        self.end = self.end.saturating_add(octets).min(len);
     }
 
     /// Lets `consume` take octets off the front of what is held, and returns what it makes of them.
     pub(crate) fn take_with<'a, T>(&'a mut self, consume: impl FnOnce(&mut &'a [u8]) -> T) -> T {
-        let Self { octets, start, end } = self;
-        let mut held = octets.get(*start..*end).unwrap_or_default();
+        let octets = self.octets.as_ref();
+        let mut held = octets.get(self.start..self.end).unwrap_or_default();
         let result = consume(&mut held);
-        *start = end.saturating_sub(held.len());
+        self.start = self.end.saturating_sub(held.len());
         result
     }
 }

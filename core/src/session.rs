@@ -33,9 +33,10 @@ pub enum Needs {
     Close,
 }
 
-/// One connection while it is served, with buffers of `IN` and `OUT` octets.
+/// One connection while it is served, with its input and its output in the caller's memory `I` and `O`: arrays on a
+/// board, heap on a desktop.
 ///
-/// `OUT` has to hold a prefix and a reply's header. An engine does what [`advance`](Self::advance) returns,
+/// Neither may be empty, and the output has to hold a prefix and a reply's header. An engine does what [`advance`](Self::advance) returns,
 /// again and again. Its clock is any that never goes back, as the time since a start of its choice.
 ///
 /// ```
@@ -46,7 +47,8 @@ pub enum Needs {
 ///
 /// let now = Duration::ZERO;
 /// let mut cx = Context::from_waker(Waker::noop());
-/// let mut session = Session::<_, 256, 64, 128>::new(Connection::new(Echo::<64>::new()), now);
+/// let connection = Connection::<_, 256>::new(Echo::<64>::new());
+/// let mut session = Session::new(connection, [0; 64], [0; 128], now);
 /// assert_eq!(session.advance(&mut cx, now), Needs::Read);
 ///
 /// let request = b"\x1c\0\0\0{\"op\":\"echo\",\"total_size\":5}hello";
@@ -56,10 +58,10 @@ pub enum Needs {
 /// assert_eq!(session.unsent(), b"\x10\0\0\0{\"total_size\":5}hello");
 /// ```
 #[derive(Debug)]
-pub struct Session<S, const N: usize, const IN: usize, const OUT: usize> {
+pub struct Session<S, const N: usize, I, O> {
     connection: Connection<S, N>,
-    input: Buffer<IN>,
-    output: Buffer<OUT>,
+    input: Buffer<I>,
+    output: Buffer<O>,
     /// Whether the peer has ended its stream.
     ended: bool,
     /// Where the connection stands, in which request, and since when.
@@ -70,13 +72,17 @@ pub struct Session<S, const N: usize, const IN: usize, const OUT: usize> {
     trickled: usize,
 }
 
-impl<S: Service, const N: usize, const IN: usize, const OUT: usize> Session<S, N, IN, OUT> {
+impl<S: Service, const N: usize, I, O> Session<S, N, I, O>
+where
+    I: AsRef<[u8]> + AsMut<[u8]>,
+    O: AsRef<[u8]> + AsMut<[u8]>,
+{
     /// A session for a peer that has connected `now`.
-    pub const fn new(connection: Connection<S, N>, now: Duration) -> Self {
+    pub const fn new(connection: Connection<S, N>, input: I, output: O, now: Duration) -> Self {
         Self {
             connection,
-            input: Buffer::new(),
-            output: Buffer::new(),
+            input: Buffer::new(input),
+            output: Buffer::new(output),
             ended: false,
             phase: (Phase::Idle, 0),
             since: now,

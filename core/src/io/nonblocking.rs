@@ -22,6 +22,17 @@ use crate::session::{Needs, Session};
 /// The time, where nobody looks at it.
 const NO_CLOCK: Duration = Duration::ZERO;
 
+/// The memory of a buffer.
+const fn room<const B: usize>() -> [u8; B] {
+    const {
+        assert!(
+            B > 0,
+            "a buffer without room is never read from or written to"
+        )
+    };
+    [0; B]
+}
+
 /// Reads what there is if there is any; an interrupted read is as good as none.
 fn read_once<R: Read + ReadReady>(
     source: &mut R,
@@ -51,7 +62,7 @@ fn write_once<W: Write + WriteReady>(
 /// Reads once into the room of `buffer`; `Ok(0)` is the stream's end.
 fn read_to<R: Read + ReadReady, const B: usize>(
     source: &mut R,
-    buffer: &mut Buffer<B>,
+    buffer: &mut Buffer<[u8; B]>,
 ) -> nb::Result<usize, Error<R::Error>> {
     let octets = read_once(source, buffer.room())?;
     buffer.filled(octets);
@@ -61,7 +72,7 @@ fn read_to<R: Read + ReadReady, const B: usize>(
 /// Writes once from what `buffer` holds, which has to be something.
 fn write_from<W: Write + WriteReady, const B: usize>(
     sink: &mut W,
-    buffer: &mut Buffer<B>,
+    buffer: &mut Buffer<[u8; B]>,
 ) -> nb::Result<(), Error<W::Error>> {
     buffer.emptied(write_once(sink, buffer.held())?);
     Ok(())
@@ -79,7 +90,7 @@ fn unless_interrupted<T, E: embedded_io::Error>(result: Result<T, E>) -> nb::Res
 pub struct FrameReader<R, H, const N: usize, const B: usize> {
     source: R,
     decoder: Decoder<H, N>,
-    buffer: Buffer<B>,
+    buffer: Buffer<[u8; B]>,
 }
 
 impl<R: Read + ReadReady, H: Header, const N: usize, const B: usize> FrameReader<R, H, N, B> {
@@ -88,7 +99,7 @@ impl<R: Read + ReadReady, H: Header, const N: usize, const B: usize> FrameReader
         Self {
             source,
             decoder: Decoder::new(),
-            buffer: Buffer::new(),
+            buffer: Buffer::new(room()),
         }
     }
 
@@ -153,7 +164,7 @@ impl<R: Read + ReadReady, H: Header, const N: usize, const B: usize> FrameReader
 #[derive(Debug)]
 pub struct FrameWriter<W, const B: usize> {
     sink: W,
-    buffer: Buffer<B>,
+    buffer: Buffer<[u8; B]>,
     left: u64,
 }
 
@@ -162,7 +173,7 @@ impl<W: Write + WriteReady, const B: usize> FrameWriter<W, B> {
     pub const fn new(sink: W) -> Self {
         Self {
             sink,
-            buffer: Buffer::new(),
+            buffer: Buffer::new(room()),
             left: 0,
         }
     }
@@ -233,7 +244,7 @@ impl<W: Write + WriteReady, const B: usize> FrameWriter<W, B> {
 #[derive(Debug)]
 pub struct Server<T, S, const N: usize, const IN: usize, const OUT: usize> {
     stream: T,
-    session: Session<S, N, IN, OUT>,
+    session: Session<S, N, [u8; IN], [u8; OUT]>,
 }
 
 impl<T, S, const N: usize, const IN: usize, const OUT: usize> Server<T, S, N, IN, OUT>
@@ -243,7 +254,7 @@ where
 {
     /// A server for `connection` over `stream`.
     pub const fn new(stream: T, connection: Connection<S, N>) -> Self {
-        let session = Session::new(connection, NO_CLOCK);
+        let session = Session::new(connection, room(), room(), NO_CLOCK);
         Self { stream, session }
     }
 

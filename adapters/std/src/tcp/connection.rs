@@ -27,7 +27,7 @@ pub(super) const RETRY_AFTER_MS: u32 = 1000;
 /// The peer of one connection while it is served.
 pub(super) struct Peer<'a, S> {
     stream: &'a TcpStream,
-    session: Box<Session<S, HEADER_CAPACITY, BUFFER_LEN, BUFFER_LEN>>,
+    session: Box<Session<S, HEADER_CAPACITY, Buffer, Buffer>>,
     timeouts: Timeouts,
     grace: Duration,
     shutdown: &'a Shutdown,
@@ -41,6 +41,13 @@ pub(super) struct Peer<'a, S> {
     hangup: Option<(Duration, u32)>,
 }
 
+/// On the heap, and zeroed by the system: what of it is never used takes no memory.
+type Buffer = Box<[u8]>;
+
+fn buffer() -> Buffer {
+    vec![0; BUFFER_LEN].into()
+}
+
 impl<'a, S: Service> Peer<'a, S> {
     /// `stream` has to be non-blocking.
     pub(super) fn new(
@@ -52,7 +59,7 @@ impl<'a, S: Service> Peer<'a, S> {
         let connection = Connection::new(service).with_limits(limits.max_header, limits.max_body);
         Self {
             stream,
-            session: Box::new(Session::new(connection, Duration::ZERO)),
+            session: Box::new(Session::new(connection, buffer(), buffer(), Duration::ZERO)),
             timeouts: Timeouts {
                 header: limits.header_timeout,
                 idle: limits.idle_timeout,

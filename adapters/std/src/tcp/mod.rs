@@ -36,7 +36,7 @@ const MAX_REFUSED: usize = 256;
 ///
 /// let server = tcp::Server::bind("127.0.0.1:0", Limits::default())?;
 /// println!("listening tcp {}", server.local_addr()?);
-/// server.serve_forever(&Shutdown::new()?, |_peer| Echo::<16384>::new())?;
+/// server.serve_forever(&Shutdown::new()?, |_peer| Echo::<4096>::new())?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
