@@ -28,7 +28,7 @@ fn what_is_no_frame_gets_an_error_frame_and_the_end() {
     passes("malformed.py", &[&server.tcp, "4096"]);
     server.assert_alive();
     // Room for all of the brackets.
-    let mut server = Server::start(&["--max-header", "16384"]);
-    passes("malformed.py", &[&server.tcp, "16384"]);
+    let mut server = Server::start(&["--max-header", "8192"]);
+    passes("malformed.py", &[&server.tcp, "8192"]);
     server.assert_alive();
 }
