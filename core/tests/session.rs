@@ -1,0 +1,261 @@
+//! The session: a connection with its buffers, and with deadlines by a clock that the tests set.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Frame, Plan, Script, body, context, frame, frames};
+use proptest::prelude::*;
+use unstick_core::services::Echo;
+use unstick_core::{Code, Connection, Fault, Needs, Phase, Refusal, Session, Timeouts};
+
+const TIMEOUTS: Timeouts = Timeouts {
+    header: Duration::from_secs(10),
+    idle: Duration::from_secs(60),
+};
+
+type Scripted = Session<Script, 256, [u8; 4096], [u8; 512]>;
+
+/// A session that is asked at the time that the test says.
+struct Clocked {
+    session: Scripted,
+    now: Duration,
+}
+
+impl Clocked {
+    fn new(plans: impl IntoIterator<Item = Plan>) -> Self {
+        let connection = Connection::new(Script::new(plans));
+        let now = Duration::from_secs(1000);
+        Self {
+            session: Session::new(connection, [0; 4096], [0; 512], now),
+            now,
+        }
+    }
+
+    fn advance(&mut self) -> Needs {
+        self.session.advance(&mut context(), self.now)
+    }
+
+    fn receive(&mut self, octets: &[u8]) {
+        self.session.room()[..octets.len()].copy_from_slice(octets);
+        self.session.received(octets.len(), self.now);
+    }
+
+    /// Lets time pass; when the next deadline is, from now.
+    fn after(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+    }
+
+    fn deadline_in(&self, needs: Needs) -> Option<u64> {
+        let deadline = self.session.deadline(&TIMEOUTS, needs)?;
+        Some((deadline - self.now).as_secs())
+    }
+
+    fn keep_deadlines(&mut self, needs: Needs) -> bool {
+        self.session.keep_deadlines(&TIMEOUTS, needs, self.now)
+    }
+
+    /// Takes all that is sent until something else is needed.
+    fn take(&mut self) -> (Vec<Frame>, Needs) {
+        let mut sent = Vec::new();
+        loop {
+            match self.advance() {
+                Needs::Write => {
+                    let octets = self.session.unsent().to_vec();
+                    assert!(!octets.is_empty());
+                    self.session.sent(octets.len(), self.now);
+                    sent.extend(octets);
+                }
+                needs => return (frames(&sent), needs),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_header_has_its_own_deadline_and_ends_the_connection() {
+    let mut clocked = Clocked::new([]);
+    assert_eq!(clocked.advance(), Needs::Read);
+    assert_eq!(clocked.deadline_in(Needs::Read), Some(60));
+    clocked.after(30);
+    clocked.receive(b"\x10");
+    assert_eq!(clocked.advance(), Needs::Read);
+    assert_eq!(clocked.deadline_in(Needs::Read), Some(10));
+    // One more octet is no new header.
+    clocked.after(9);
+    clocked.receive(b"\0");
+    assert_eq!(clocked.advance(), Needs::Read);
+    assert!(!clocked.keep_deadlines(Needs::Read));
+    clocked.after(1);
+    assert!(clocked.keep_deadlines(Needs::Read));
+    let (sent, needs) = clocked.take();
+    assert_eq!(sent[0].head.error, Some(Code::Deadline));
+    assert_eq!(needs, Needs::Close);
+    assert_eq!(
+        clocked.session.connection().fault(),
+        Some(Fault::Aborted(Code::Deadline))
+    );
+}
+
+#[test]
+fn an_idle_connection_ends_without_a_word() {
+    let mut clocked = Clocked::new([]);
+    clocked.receive(&frame(r#"{"total_size":0}"#, b""));
+    assert_eq!(clocked.take().1, Needs::Read);
+    clocked.after(60);
+    assert!(clocked.keep_deadlines(Needs::Read));
+    assert_eq!(clocked.take(), (vec![], Needs::Close));
+    assert_eq!(clocked.session.connection().fault(), None);
+    assert!(!clocked.session.has_ended());
+}
+
+#[test]
+fn a_body_has_to_move_by_a_kilobyte() {
+    let mut clocked = Clocked::new([]);
+    clocked.receive(&frame(r#"{"total_size":1000000}"#, b""));
+    assert_eq!(clocked.advance(), Needs::Read);
+    clocked.after(59);
+    clocked.receive(&body(1023));
+    assert_eq!(clocked.advance(), Needs::Read);
+    assert_eq!(clocked.deadline_in(Needs::Read), Some(1));
+    clocked.receive(&body(1));
+    assert_eq!(clocked.deadline_in(Needs::Read), Some(60));
+    assert_eq!(clocked.advance(), Needs::Read);
+    clocked.after(60);
+    assert!(clocked.keep_deadlines(Needs::Read));
+    let (sent, needs) = clocked.take();
+    assert_eq!(sent[0].head.error, Some(Code::Deadline));
+    assert_eq!(needs, Needs::Close);
+}
+
+#[test]
+fn a_request_over_its_time_ends_alone() {
+    let mut clocked = Clocked::new([Plan {
+        fills: vec![0; 10],
+        ..Plan::default()
+    }]);
+    clocked.receive(&frame(r#"{"total_size":0,"id":4,"timeout_ms":5000}"#, b""));
+    assert_eq!(clocked.advance(), Needs::Service);
+    assert_eq!(clocked.deadline_in(Needs::Service), Some(5));
+    clocked.after(5);
+    assert!(clocked.keep_deadlines(Needs::Service));
+    let (sent, needs) = clocked.take();
+    assert_eq!(sent[0].head.error, Some(Code::Deadline));
+    assert_eq!(sent[0].head.id, Some(4));
+    assert_eq!(needs, Needs::Read);
+    assert_eq!(clocked.session.connection().phase(), Phase::Idle);
+    assert_eq!(clocked.deadline_in(Needs::Read), Some(60));
+}
+
+#[test]
+fn the_time_of_the_service_is_not_the_peers() {
+    let mut clocked = Clocked::new([Plan {
+        fills: vec![0; 3],
+        ..Plan::default()
+    }]);
+    clocked.receive(&frame(r#"{"total_size":0}"#, b""));
+    assert_eq!(clocked.advance(), Needs::Service);
+    assert_eq!(clocked.deadline_in(Needs::Service), None);
+    clocked.after(1_000_000);
+    assert!(!clocked.keep_deadlines(Needs::Service));
+    // Each time it is asked once.
+    assert_eq!(clocked.advance(), Needs::Service);
+    assert_eq!(clocked.advance(), Needs::Service);
+    let (sent, needs) = clocked.take();
+    assert_eq!((sent.len(), needs), (1, Needs::Read));
+}
+
+#[test]
+fn a_deadline_beyond_all_clocks_is_none() {
+    let mut clocked = Clocked::new([Plan {
+        fills: vec![0],
+        ..Plan::default()
+    }]);
+    let forever = Timeouts {
+        header: Duration::MAX,
+        idle: Duration::MAX,
+    };
+    let never = |clocked: &Clocked, needs| clocked.session.deadline(&forever, needs).is_none();
+    assert!(never(&clocked, Needs::Read));
+    let header = format!("{{\"total_size\":0,\"timeout_ms\":{}}}", u64::MAX);
+    let request = frame(&header, b"");
+    clocked.receive(&request[..1]);
+    assert_eq!(clocked.advance(), Needs::Read);
+    assert!(never(&clocked, Needs::Read));
+    clocked.receive(&request[1..]);
+    assert_eq!(clocked.advance(), Needs::Service);
+    assert!(never(&clocked, Needs::Service));
+}
+
+#[test]
+fn the_end_of_the_stream_is_a_read_of_nothing() {
+    let mut clocked = Clocked::new([]);
+    clocked.receive(&frame(r#"{"total_size":0}"#, b""));
+    assert_eq!(clocked.take().1, Needs::Read);
+    clocked.receive(b"");
+    assert!(clocked.session.has_ended());
+    assert_eq!(clocked.take(), (vec![], Needs::Close));
+}
+
+#[test]
+fn the_connection_can_be_given_up() {
+    let mut clocked = Clocked::new([]);
+    let refusal = Refusal::busy("later", 5);
+    clocked.session.connection_mut().abort(refusal);
+    let (sent, needs) = clocked.take();
+    assert_eq!(
+        (sent[0].head.error, needs),
+        (Some(Code::Busy), Needs::Close)
+    );
+}
+
+#[test]
+fn small_replies_share_a_write() {
+    let mut clocked = Clocked::new([]);
+    let request = frame(r#"{"total_size":0}"#, b"");
+    clocked.receive(&request.repeat(10));
+    assert_eq!(clocked.advance(), Needs::Write);
+    assert_eq!(frames(clocked.session.unsent()).len(), 10);
+}
+
+proptest! {
+    #![proptest_config(common::config(256))]
+
+    /// However little is read and written at a time, what is echoed comes back.
+    #[test]
+    fn octets_pass_through_any_buffers(
+        bodies in prop::collection::vec(0_usize..300, 1..8),
+        pieces in prop::collection::vec(1_usize..100, 1..20),
+        room in 1_usize..80,
+    ) {
+        let stream: Vec<u8> = bodies
+            .iter()
+            .flat_map(|len| frame(&format!("{{\"total_size\":{len}}}"), &body(*len)))
+            .collect();
+        let connection = Connection::<_, 64>::new(Echo::<16>::new());
+        let mut session = Session::new(connection, vec![0; room], vec![0; 40 + room], Duration::ZERO);
+        let (mut unread, mut sent) = (&stream[..], Vec::new());
+        let mut pieces = pieces.iter().cycle();
+        loop {
+            let piece = *pieces.next().unwrap();
+            match session.advance(&mut context(), Duration::ZERO) {
+                Needs::Read => {
+                    let (piece, rest) = unread.split_at(piece.min(unread.len()).min(room));
+                    session.room()[..piece.len()].copy_from_slice(piece);
+                    session.received(piece.len(), Duration::ZERO);
+                    unread = rest;
+                }
+                Needs::Write => {
+                    let octets = piece.min(session.unsent().len());
+                    sent.extend_from_slice(&session.unsent()[..octets]);
+                    session.sent(octets, Duration::ZERO);
+                }
+                Needs::Service => panic!("an echo never waits"),
+                Needs::Close => break,
+            }
+        }
+        let echoed: Vec<_> = frames(&sent).into_iter().map(|frame| frame.body).collect();
+        let asked: Vec<_> = bodies.iter().map(|len| body(*len)).collect();
+        prop_assert_eq!(echoed, asked);
+    }
+}
