@@ -104,8 +104,12 @@ pub struct Reply {
     /// Why the request was not carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Code>,
-    /// The same in a sentence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The same in a sentence; one that is longer than [`MESSAGE_LEN`] is kept cut.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "cut_message"
+    )]
     pub message: Option<String<MESSAGE_LEN>>,
     /// With [`Code::Busy`]: when to try again, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -273,6 +277,20 @@ fn prefix_of<const N: usize>(text: &str) -> String<N> {
     let mut cut = Cut(String::new());
     let _ = fmt::Write::write_str(&mut cut, text);
     cut.0
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Cut<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_name(deserializer, |text| Self(prefix_of(text)))
+    }
+}
+
+/// Another server's sentence is not refused for its length.
+fn cut_message<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String<MESSAGE_LEN>>, D::Error> {
+    let message = Option::<Cut<MESSAGE_LEN>>::deserialize(deserializer)?;
+    Ok(message.map(|cut| cut.0))
 }
 
 /// Reads a JSON string and makes something of it that every string has a value of.

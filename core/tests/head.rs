@@ -116,6 +116,16 @@ fn a_sentence_has_no_holes() {
     assert_eq!(refusal.message.as_str(), start);
 }
 
+#[test]
+fn another_servers_sentence_may_be_longer() {
+    let long = "é".repeat(MESSAGE_LEN);
+    let reply: Reply = decode(&format!(r#"{{"total_size":0,"message":"{long}"}}"#)).unwrap();
+    assert_eq!(reply.message.unwrap(), start_of(&long, MESSAGE_LEN));
+    let reply: Reply = decode(r#"{"total_size":0,"message":null}"#).unwrap();
+    assert_eq!(reply.message, None);
+    assert!(decode::<Reply>(r#"{"total_size":0,"message":5}"#).is_err());
+}
+
 proptest! {
     #![proptest_config(common::config(1000))]
 

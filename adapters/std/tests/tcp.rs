@@ -438,6 +438,9 @@ fn shutdown_finishes_what_is_in_flight_and_closes_the_rest() {
     server.waiting.until(|counts| &counts.begun, 1);
     server.shutdown.request();
     idle.assert_closed();
+    let mut late = server.connect();
+    assert_eq!(late.receive_error(), (Code::Busy, None));
+    late.assert_closed();
     server.waiting.answer();
     assert_eq!(busy.receive().unwrap().0.id, Some(3));
     busy.assert_closed();

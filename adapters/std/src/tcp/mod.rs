@@ -25,6 +25,8 @@ use wait::{is_ready, wait};
 const BACKLOG: i32 = 4096;
 /// How long not to accept after accepting has failed, for want of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often to look whether the last connection has ended, after a shutdown was requested.
+const LAST_PAUSE: Duration = Duration::from_millis(20);
 /// Peers that were told `busy` and have not closed yet; the oldest is let go when there are more.
 const MAX_REFUSED: usize = 256;
 
@@ -71,7 +73,8 @@ impl Server {
 
     /// Serves until `shutdown` is requested, each peer with a service of its own from `factory`.
     ///
-    /// Returns when the last connection has ended, at most [`Limits::grace`] and a second after the request.
+    /// Returns when the last connection has ended, at most [`Limits::grace`] and a second after the request. Who
+    /// connects in the meantime is told `busy`.
     ///
     /// # Errors
     /// If waiting for connections fails. What fails on one connection ends that one alone.
@@ -84,17 +87,24 @@ impl Server {
         let active = AtomicUsize::new(0);
         let mut refused = Refused::default();
         thread::scope(|scope| {
-            while !shutdown.is_requested() {
+            while !shutdown.is_requested() || active.load(Ordering::Relaxed) > 0 {
                 refused.wait(&self.listener, shutdown)?;
+                let (places, sentence) = match shutdown.is_requested() {
+                    true => (0, "the server is shutting down"),
+                    false => (
+                        self.limits.max_connections,
+                        "too many connections; try again later",
+                    ),
+                };
                 match self.listener.accept() {
-                    Ok((stream, peer)) => match Place::take(&active, self.limits.max_connections) {
+                    Ok((stream, peer)) => match Place::take(&active, places) {
                         Some(place) => {
                             let serve = move || self.serve(stream, peer, place, shutdown, factory);
                             spawn(scope, peer, serve);
                         }
                         None => {
                             tracing::info!(%peer, "busy");
-                            refused.add(stream);
+                            refused.add(stream, sentence);
                         }
                     },
                     Err(error) if is_passing(&error) => {}
@@ -188,8 +198,8 @@ struct Refused(VecDeque<(TcpStream, Instant)>);
 
 impl Refused {
     /// Tells a peer `busy`.
-    fn add(&mut self, stream: TcpStream) {
-        let refusal = Refusal::busy("too many connections; try again later", RETRY_AFTER_MS);
+    fn add(&mut self, stream: TcpStream, sentence: &str) {
+        let refusal = Refusal::busy(sentence, RETRY_AFTER_MS);
         let mut frame = [0; 256];
         let told = encode(&Reply::from(refusal), &mut frame)
             .map_err(io::Error::other)
@@ -209,15 +219,20 @@ impl Refused {
         self.0.push_back((stream, Instant::now() + LINGER));
     }
 
-    /// Waits for a connection or a shutdown, and takes in what refused peers send.
+    /// Waits for a connection or a shutdown, and takes in what refused peers send. Once the shutdown is
+    /// requested, not for long: there is no telling here when the last connection ends.
     fn wait(&mut self, listener: &TcpListener, shutdown: &Shutdown) -> io::Result<()> {
-        let deadline = self.0.front().map(|(_, until)| *until);
+        let oldest = self.0.front().map(|(_, until)| *until);
+        let (deadline, of_shutdown) = match shutdown.is_requested() {
+            false => (oldest, PollFlags::IN),
+            true => (Some(Instant::now() + LAST_PAUSE), PollFlags::empty()),
+        };
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(shutdown.as_fd(), of_shutdown),
+        ];
         let streams = self.0.iter().map(|(stream, _)| stream.as_fd());
-        let mut fds: Vec<_> = [listener.as_fd(), shutdown.as_fd()]
-            .into_iter()
-            .chain(streams)
-            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
-            .collect();
+        fds.extend(streams.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         wait(&mut fds, deadline)?;
         let ready: Vec<bool> = fds[2..].iter().map(is_ready).collect();
         let mut ready = ready.into_iter();
