@@ -221,9 +221,13 @@ impl<S: Service, const N: usize> Connection<S, N> {
         }
     }
 
-    /// The `timeout_ms` of the request at hand: how long it may take as a whole, in milliseconds.
+    /// The `timeout_ms` of the request that is being carried out: how long it may take as a whole, in
+    /// milliseconds. None while what is left of one that was refused or answered passes by.
     pub const fn timeout_ms(&self) -> Option<u64> {
-        self.timeout_ms
+        match self.output {
+            Output::Ask | Output::Head(_) | Output::Body { .. } => self.timeout_ms,
+            _ => None,
+        }
     }
 
     /// How many requests have begun on this connection, modulo 2^32.
@@ -287,7 +291,6 @@ impl<S: Service, const N: usize> Connection<S, N> {
     /// room for a refusal, and the connection closes.
     pub fn cancel(&mut self, refusal: Refusal) {
         if let Output::Ask | Output::Head(_) | Output::Body { .. } = self.output {
-            self.timeout_ms = None;
             self.service.cancel();
             self.refuse(refusal);
         }
@@ -305,6 +308,17 @@ impl<S: Service, const N: usize> Connection<S, N> {
     /// `cx` is handed to the service. A header is written whole or not at all: after 0 octets written to an
     /// `out` that has room for one, [`wants`](Self::wants) asks for something else.
     pub fn transmit(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> usize {
+        self.transmit_behind(0, cx, out)
+    }
+
+    /// [`transmit`](Self::transmit) where `out` is the room behind `held` octets: a header that does not fit
+    /// there waits until those are sent.
+    pub(crate) fn transmit_behind(
+        &mut self,
+        held: usize,
+        cx: &mut Context<'_>,
+        out: &mut [u8],
+    ) -> usize {
         let mut filled = 0_usize;
         self.stalled = false;
         self.full = false;
@@ -321,7 +335,7 @@ impl<S: Service, const N: usize> Connection<S, N> {
                             let sent = self.head_written(octets, free.len(), total_size, more);
                             filled = filled.saturating_add(sent);
                         }
-                        Err(_) if filled > 0 => break,
+                        Err(_) if filled > 0 || held > 0 => break,
                         Err(_) => self.break_off(),
                     }
                 }
@@ -527,6 +541,5 @@ impl<S: Service, const N: usize> Connection<S, N> {
         self.input = Input::Await;
         self.output = Output::Await;
         self.id = None;
-        self.timeout_ms = None;
     }
 }

@@ -70,6 +70,8 @@ pub struct Session<S, const N: usize, I, O> {
     /// When octets moved last, but for fewer than [`PROGRESS_LEN`].
     moved: Duration,
     trickled: usize,
+    /// The service was what was needed last.
+    waited: bool,
 }
 
 impl<S: Service, const N: usize, I, O> Session<S, N, I, O>
@@ -88,6 +90,7 @@ where
             since: now,
             moved: now,
             trickled: 0,
+            waited: false,
         }
     }
 
@@ -111,6 +114,17 @@ where
     /// `cx` is handed to the service. Replies are to be written when their buffer is full or when there is nothing
     /// else to do, so that many small ones share a write.
     pub fn advance(&mut self, cx: &mut Context<'_>, now: Duration) -> Needs {
+        if self.waited {
+            // Then everything was sent: all that has passed since was the service's time.
+            self.moved = now;
+            self.trickled = 0;
+        }
+        let needs = self.next_needs(cx, now);
+        self.waited = needs == Needs::Service;
+        needs
+    }
+
+    fn next_needs(&mut self, cx: &mut Context<'_>, now: Duration) -> Needs {
         let mut asked = false;
         loop {
             let wanted = self.connection.wants();
@@ -144,7 +158,9 @@ where
     }
 
     fn transmit(&mut self, cx: &mut Context<'_>) -> bool {
-        let octets = self.connection.transmit(cx, self.output.room());
+        let held = self.output.held().len();
+        let room = self.output.room();
+        let octets = self.connection.transmit_behind(held, cx, room);
         self.output.filled(octets);
         octets > 0
     }

@@ -166,6 +166,46 @@ fn the_time_of_the_service_is_not_the_peers() {
 }
 
 #[test]
+fn the_time_of_the_service_is_not_the_peers_afterwards_either() {
+    let mut clocked = Clocked::new([Plan {
+        frames: vec![1, 1, 1],
+        fills: vec![0, 1, 0, 1, 0, 1],
+        ..Plan::default()
+    }]);
+    clocked.receive(&frame(r#"{"total_size":0}"#, b""));
+    for _ in 0..3 {
+        assert_eq!(clocked.take().1, Needs::Service);
+        clocked.after(TIMEOUTS.idle.as_secs());
+        assert_eq!(clocked.advance(), Needs::Write);
+        assert_eq!(
+            clocked.deadline_in(Needs::Write),
+            Some(TIMEOUTS.idle.as_secs())
+        );
+        assert!(!clocked.keep_deadlines(Needs::Write));
+    }
+    assert_eq!(clocked.take().1, Needs::Read);
+}
+
+#[test]
+fn the_time_of_a_request_does_not_run_while_its_body_passes_by() {
+    let mut clocked = Clocked::new([Plan {
+        begin_refused: true,
+        ..Plan::default()
+    }]);
+    clocked.receive(&frame(r#"{"total_size":5,"timeout_ms":1000}"#, b""));
+    assert_eq!(clocked.take().1, Needs::Read);
+    clocked.after(1);
+    assert!(!clocked.keep_deadlines(Needs::Read));
+    assert_eq!(
+        clocked.deadline_in(Needs::Read),
+        Some(TIMEOUTS.idle.as_secs() - 1)
+    );
+    clocked.after(TIMEOUTS.idle.as_secs());
+    assert!(clocked.keep_deadlines(Needs::Read));
+    assert_eq!(clocked.take().1, Needs::Close);
+}
+
+#[test]
 fn a_deadline_beyond_all_clocks_is_none() {
     let mut clocked = Clocked::new([Plan {
         fills: vec![0],
@@ -221,6 +261,18 @@ fn small_replies_share_a_write() {
     clocked.receive(&request.repeat(10));
     assert_eq!(clocked.advance(), Needs::Write);
     assert_eq!(frames(clocked.session.unsent()).len(), 10);
+}
+
+#[test]
+fn a_header_waits_for_room_behind_other_replies() {
+    let mut clocked = Clocked::new([]);
+    let request = frame(r#"{"total_size":0}"#, b"");
+    for count in [40, 41, 42, 43] {
+        clocked.receive(&request.repeat(count));
+        let (sent, needs) = clocked.take();
+        assert_eq!((sent.len(), needs), (count, Needs::Read));
+    }
+    assert_eq!(clocked.session.connection().fault(), None);
 }
 
 proptest! {
