@@ -73,7 +73,8 @@ impl WakePipe {
     /// wake in between is at worst one too many.
     pub(super) fn take(&mut self) -> io::Result<()> {
         self.reader.read_exact(&mut [0])?;
-        self.signal.woken.store(false, Ordering::SeqCst);
+        // Not a store: whoever found it set was heard here, and what they did before is to be seen by the service.
+        self.signal.woken.swap(false, Ordering::SeqCst);
         Ok(())
     }
 }
