@@ -22,6 +22,7 @@ use crate::service::Service;
 pub enum Wants {
     /// More of the peer's octets, through [`Connection::receive`], or their end, through
     /// [`Connection::finish`]. What was transmitted so far should be on its way before waiting for them.
+    /// If the connection [is stalled](Connection::is_stalled), the service's waker can be first.
     Input,
     /// Room for the reply, through [`Connection::transmit`].
     Output,
@@ -210,6 +211,12 @@ impl<S: Service, const N: usize> Connection<S, N> {
             }
             _ => Wants::Input,
         }
+    }
+
+    /// Whether the service had nothing to send when it was asked last: its waker may be woken, also while the
+    /// rest of the body is waited for, and then it is to be asked again, through [`transmit`](Self::transmit).
+    pub const fn is_stalled(&self) -> bool {
+        self.stalled
     }
 
     /// Where the connection stands, as far as deadlines are concerned.

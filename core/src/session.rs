@@ -24,6 +24,7 @@ pub struct Timeouts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     /// Octets of the peer: read into [`Session::room`], then say how many with [`Session::received`].
+    /// While the connection [is stalled](Connection::is_stalled), also the service, as below.
     Read,
     /// To send: write from [`Session::unsent`], then say how many with [`Session::sent`].
     Write,
@@ -125,17 +126,14 @@ where
     }
 
     fn next_needs(&mut self, cx: &mut Context<'_>, now: Duration) -> Needs {
-        let mut asked = false;
+        // The service may have been woken, also where the peer's octets are waited for.
+        self.transmit(cx);
         loop {
             let wanted = self.connection.wants();
             let moved = match wanted {
                 Wants::Input => self.receive(),
-                Wants::Pending if asked => false,
-                Wants::Output | Wants::Pending => {
-                    asked = true;
-                    self.transmit(cx)
-                }
-                Wants::Close => false,
+                Wants::Output => self.transmit(cx),
+                Wants::Pending | Wants::Close => false,
             };
             self.note_phase(now);
             // Nothing moves without room, without input, and while the service waits.

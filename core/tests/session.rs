@@ -169,7 +169,7 @@ fn the_time_of_the_service_is_not_the_peers() {
 fn the_time_of_the_service_is_not_the_peers_afterwards_either() {
     let mut clocked = Clocked::new([Plan {
         frames: vec![1, 1, 1],
-        fills: vec![0, 1, 0, 1, 0, 1],
+        fills: vec![0, 1, 0, 0, 0, 1, 0, 0, 0, 1],
         ..Plan::default()
     }]);
     clocked.receive(&frame(r#"{"total_size":0}"#, b""));
@@ -184,6 +184,21 @@ fn the_time_of_the_service_is_not_the_peers_afterwards_either() {
         assert!(!clocked.keep_deadlines(Needs::Write));
     }
     assert_eq!(clocked.take().1, Needs::Read);
+}
+
+#[test]
+fn a_service_is_asked_again_while_the_body_is_waited_for() {
+    let mut clocked = Clocked::new([Plan {
+        reply_after: Some(0),
+        fills: vec![0; 2],
+        ..Plan::default()
+    }]);
+    clocked.receive(&frame(r#"{"total_size":5}"#, b"")[..]);
+    assert_eq!(clocked.advance(), Needs::Read);
+    assert!(clocked.session.connection().is_stalled());
+    assert_eq!(clocked.advance(), Needs::Read);
+    assert_eq!(clocked.advance(), Needs::Write);
+    assert!(!clocked.session.connection().is_stalled());
 }
 
 #[test]

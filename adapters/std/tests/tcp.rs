@@ -300,6 +300,20 @@ fn a_service_that_waits_does_not_count_as_idle() {
 }
 
 #[test]
+fn a_service_may_answer_before_the_body_is_complete() {
+    let server = Running::with(Limits::default());
+    let mut peer = server.connect();
+    let whole = request("wait", 1, b"12345");
+    peer.send(&whole[..whole.len() - 2]);
+    server.waiting.until(|counts| &counts.begun, 1);
+    thread::sleep(SOON);
+    server.waiting.answer();
+    assert_eq!(peer.receive().unwrap().0.id, Some(1));
+    peer.send(b"45");
+    peer.assert_echo();
+}
+
+#[test]
 fn what_was_begun_for_a_peer_that_is_gone_is_given_up() {
     let server = Running::with(Limits::default());
     let mut peer = server.connect();

@@ -110,7 +110,13 @@ impl<'a, S: Service> Peer<'a, S> {
                 self.session.received(octets, now);
                 Ok(())
             }
-            Err(error) => self.try_again(error, PollFlags::IN, Needs::Read),
+            Err(error) => {
+                // A service may wait for something besides the rest of the body.
+                if self.session.connection().is_stalled() && self.arm()? {
+                    return Ok(());
+                }
+                self.try_again(error, PollFlags::IN, Needs::Read)
+            }
         }
     }
 
@@ -143,11 +149,18 @@ impl<'a, S: Service> Peer<'a, S> {
         }
     }
 
+    /// Makes the waker if there is none yet: then the service has to be asked once more, to learn of it.
+    fn arm(&mut self) -> io::Result<bool> {
+        let first = self.wake.is_none();
+        if first {
+            self.wake = Some(WakePipe::new()?);
+        }
+        Ok(first)
+    }
+
     /// Waits until the service is worth asking again.
     fn await_service(&mut self) -> io::Result<()> {
-        if self.wake.is_none() {
-            // The service has to be asked once more, to learn of its waker.
-            self.wake = Some(WakePipe::new()?);
+        if self.arm()? {
             return Ok(());
         }
         let request = self.session.connection().requests();
@@ -166,8 +179,8 @@ impl<'a, S: Service> Peer<'a, S> {
         Ok(())
     }
 
-    /// Waits for `events` of the stream, for a wake if the session needs its service, for a shutdown or for
-    /// the deadline. What is seen of the stream.
+    /// Waits for `events` of the stream, for a wake unless the session has to write first, for a shutdown or
+    /// for the deadline. What is seen of the stream.
     fn wait(&mut self, events: PollFlags, needs: Needs) -> io::Result<PollFlags> {
         let deadline = self
             .deadline(needs)
@@ -180,7 +193,7 @@ impl<'a, S: Service> Peer<'a, S> {
         };
         let shutdown = PollFd::from_borrowed_fd(self.shutdown.as_fd(), of_shutdown);
         match &mut self.wake {
-            Some(wake) if needs == Needs::Service => {
+            Some(wake) if needs != Needs::Write => {
                 let mut fds = [stream, shutdown, wake.poll_fd()];
                 wait(&mut fds, deadline)?;
                 let (seen, woken) = (fds[0].revents(), is_ready(&fds[2]));
