@@ -1,0 +1,385 @@
+//! Two stacks on a wire, with a clock that the test turns.
+#![allow(dead_code)]
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use embedded_nal::{TcpClientStack, TcpFullStack, UdpClientStack, nb};
+use smoltcp::iface::{Config, Interface, PollResult, SocketStorage};
+use smoltcp::phy::{Device, DeviceCapabilities, FaultInjector, Medium, RxToken, TxToken};
+use smoltcp::socket::{tcp, udp};
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address};
+use unstick_smoltcp::{Error, Settings, Stack, TcpSocket, UdpSocket, Usage};
+
+pub const PORT: u16 = 8896;
+pub const SERVER: Ipv4Address = Ipv4Address::new(192, 0, 2, 1);
+pub const CLIENT: Ipv4Address = Ipv4Address::new(192, 0, 2, 2);
+
+pub type Nic = FaultInjector<Port>;
+pub type Server = Stack<'static, Nic, 4, 2>;
+pub type Client = Stack<'static, Nic, 24, 2>;
+
+/// A small generator, so that every run is the same.
+pub struct Random(pub u32);
+
+impl Random {
+    pub fn next(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        self.0
+    }
+
+    pub fn percent(&mut self, chance: u32) -> bool {
+        self.next() % 100 < chance
+    }
+}
+
+pub fn octets(len: usize, seed: u32) -> Vec<u8> {
+    let mut random = Random(seed | 1);
+    (0..len).map(|_| random.next() as u8).collect()
+}
+
+pub type Queue = Rc<RefCell<VecDeque<Vec<u8>>>>;
+
+/// One end of the wire.
+pub struct Port {
+    pub inbound: Queue,
+    pub outbound: Queue,
+    pub reorder: u32,
+    pub duplicate: u32,
+    pub frames: usize,
+    random: Random,
+}
+
+impl Port {
+    pub fn new(inbound: &Queue, outbound: &Queue, seed: u32) -> Self {
+        Self {
+            inbound: inbound.clone(),
+            outbound: outbound.clone(),
+            reorder: 0,
+            duplicate: 0,
+            frames: 0,
+            random: Random(seed | 1),
+        }
+    }
+}
+
+pub struct Received(Vec<u8>);
+
+impl RxToken for Received {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&self.0)
+    }
+}
+
+pub struct Sent<'a> {
+    outbound: &'a Queue,
+    frames: &'a mut usize,
+}
+
+impl TxToken for Sent<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let mut frame = vec![0; len];
+        let result = f(&mut frame);
+        *self.frames += 1;
+        self.outbound.borrow_mut().push_back(frame);
+        result
+    }
+}
+
+impl Device for Port {
+    type RxToken<'a> = Received;
+    type TxToken<'a> = Sent<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Received, Sent<'_>)> {
+        let mut inbound = self.inbound.borrow_mut();
+        if inbound.len() > 1 && self.random.percent(self.reorder) {
+            let late = inbound.pop_front()?;
+            inbound.push_back(late);
+        }
+        let frame = inbound.pop_front()?;
+        if self.random.percent(self.duplicate) {
+            inbound.push_back(frame.clone());
+        }
+        drop(inbound);
+        let sent = Sent {
+            outbound: &self.outbound,
+            frames: &mut self.frames,
+        };
+        Some((Received(frame), sent))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Sent<'_>> {
+        (self.outbound.borrow().len() < 64).then_some(Sent {
+            outbound: &self.outbound,
+            frames: &mut self.frames,
+        })
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = 1514;
+        capabilities
+    }
+}
+
+pub fn leak<T>(len: usize) -> &'static mut [T]
+where
+    T: Clone + Default,
+{
+    Box::leak(vec![T::default(); len].into_boxed_slice())
+}
+
+pub fn tcp_socket(buffer: usize) -> tcp::Socket<'static> {
+    let side = || tcp::SocketBuffer::new(leak::<u8>(buffer));
+    tcp::Socket::new(side(), side())
+}
+
+pub fn udp_socket(datagrams: usize, buffer: usize) -> udp::Socket<'static> {
+    let side = || {
+        let metadata = vec![udp::PacketMetadata::EMPTY; datagrams].into_boxed_slice();
+        udp::PacketBuffer::new(Box::leak(metadata) as &mut [_], leak::<u8>(buffer))
+    };
+    udp::Socket::new(side(), side())
+}
+
+pub fn interface(device: &mut impl Device, address: Ipv4Address, seed: u64) -> Interface {
+    let mut config = Config::new(mac(address).into());
+    config.random_seed = seed;
+    let mut interface = Interface::new(config, device, Instant::ZERO);
+    interface.update_ip_addrs(|addrs| addrs.push(IpCidr::new(address.into(), 24)).unwrap());
+    interface
+}
+
+pub fn mac(address: Ipv4Address) -> EthernetAddress {
+    EthernetAddress([2, 0, 0, 0, 0, address.octets()[3]])
+}
+
+pub fn stack<const TCP: usize, const UDP: usize>(
+    mut device: Nic,
+    address: Ipv4Address,
+    buffer: usize,
+    settings: Settings,
+) -> Stack<'static, Nic, TCP, UDP> {
+    let interface = interface(&mut device, address, 7 + u64::from(address.octets()[3]));
+    let storage = (0..TCP + UDP).map(|_| SocketStorage::EMPTY);
+    let storage = Box::leak(storage.collect::<Vec<_>>().into_boxed_slice());
+    let mut stack = Stack::new(interface, device, storage, settings);
+    for _ in 0..TCP {
+        stack.add_tcp(tcp_socket(buffer)).unwrap();
+    }
+    for _ in 0..UDP {
+        stack.add_udp(udp_socket(4, 4096)).unwrap();
+    }
+    stack
+}
+
+/// A server with 4 TCP sockets and a client with 24, 2 of UDP each.
+pub struct Pair {
+    pub server: Server,
+    pub client: Client,
+    pub now: Instant,
+    pub to_server: Queue,
+    pub to_client: Queue,
+}
+
+impl Pair {
+    pub fn new() -> Self {
+        Self::with(Settings::default(), 2048, 1)
+    }
+
+    pub fn with(settings: Settings, buffer: usize, seed: u32) -> Self {
+        let (to_server, to_client) = (Queue::default(), Queue::default());
+        let nic = |inbound, outbound, seed| {
+            FaultInjector::new(Port::new(inbound, outbound, seed), seed | 1)
+        };
+        Self {
+            server: stack(
+                nic(&to_server, &to_client, seed * 2 + 1),
+                SERVER,
+                buffer,
+                settings,
+            ),
+            client: stack(
+                nic(&to_client, &to_server, seed * 3 + 2),
+                CLIENT,
+                buffer,
+                settings,
+            ),
+            now: Instant::ZERO,
+            to_server,
+            to_client,
+        }
+    }
+
+    /// Polls both until nothing moves.
+    pub fn poll(&mut self) {
+        for _ in 0..1000 {
+            let server = self.server.poll(self.now);
+            let client = self.client.poll(self.now);
+            let quiet = self.to_server.borrow().is_empty() && self.to_client.borrow().is_empty();
+            if quiet && (server, client) == (PollResult::None, PollResult::None) {
+                return;
+            }
+        }
+        panic!("the stacks never come to rest");
+    }
+
+    /// Polls both, and turns the clock on to when one of them has something to do, but 5 ms at most: then an application
+    /// looks at its sockets again.
+    pub fn step(&mut self) {
+        self.advance(Duration::from_millis(5));
+    }
+
+    fn advance(&mut self, most: Duration) {
+        self.poll();
+        let server = self.server.poll_at(self.now);
+        let client = self.client.poll_at(self.now);
+        let soon = self.now + Duration::from_millis(1);
+        let late = self.now + most;
+        let next = server.into_iter().chain(client).min().unwrap_or(late);
+        self.now = next.clamp(soon, late);
+    }
+
+    /// Steps until `done`, which must be within so many seconds.
+    pub fn until(&mut self, seconds: u64, mut done: impl FnMut(&mut Self) -> bool) {
+        let end = self.now + Duration::from_secs(seconds);
+        while !done(self) {
+            assert!(
+                self.now < end,
+                "not within {seconds} s: {:?}",
+                self.server.usage()
+            );
+            self.step();
+        }
+    }
+
+    pub fn wait(&mut self, millis: u64) {
+        let end = self.now + Duration::from_millis(millis);
+        while self.now < end {
+            self.advance(Duration::from_secs(1));
+            self.now = self.now.min(end);
+        }
+        self.poll();
+    }
+
+    pub fn listen(&mut self, port: u16) -> TcpSocket {
+        listen(&mut self.server, port)
+    }
+
+    /// Connects, as far as can be without time passing, or says why not.
+    pub fn connect(&mut self) -> Result<TcpSocket, Error> {
+        let mut socket = TcpClientStack::socket(&mut self.client)?;
+        let remote = server_at(PORT);
+        loop {
+            match TcpClientStack::connect(&mut self.client, &mut socket, remote) {
+                Ok(()) => return Ok(socket),
+                Err(nb::Error::WouldBlock) => self.step(),
+                Err(nb::Error::Other(error)) => return Err(error),
+            }
+        }
+    }
+
+    pub fn connected(&mut self, listener: &mut TcpSocket) -> (TcpSocket, TcpSocket) {
+        let client = self.connect().unwrap();
+        let mut server = None;
+        self.until(60, |pair| {
+            server = pair.server.accept(listener).ok();
+            server.is_some()
+        });
+        let (server, peer) = server.unwrap();
+        assert_eq!(peer.ip(), std::net::IpAddr::V4(CLIENT));
+        assert_eq!(Some(peer.port()), self.client.tcp_port(&client));
+        (client, server)
+    }
+
+    /// Every socket is where it was at first.
+    pub fn assert_at_rest(&mut self, listening: usize) {
+        self.wait(60_000);
+        let usage = self.server.usage();
+        let free = 4 - listening;
+        assert_eq!(
+            usage,
+            Usage {
+                listening,
+                free,
+                ..Usage::default()
+            }
+        );
+        let usage = self.client.usage();
+        assert_eq!(
+            usage,
+            Usage {
+                free: 24,
+                ..Usage::default()
+            }
+        );
+        assert_eq!(
+            self.server.poll_delay(self.now),
+            None,
+            "the server has nothing to do"
+        );
+        assert_eq!(
+            self.client.poll_delay(self.now),
+            None,
+            "the client has nothing to do"
+        );
+    }
+}
+
+pub fn listen<const TCP: usize, const UDP: usize>(
+    stack: &mut Stack<'static, Nic, TCP, UDP>,
+    port: u16,
+) -> TcpSocket {
+    let mut socket = TcpClientStack::socket(stack).unwrap();
+    TcpFullStack::bind(stack, &mut socket, port).unwrap();
+    stack.listen(&mut socket).unwrap();
+    socket
+}
+
+pub fn server_at(port: u16) -> SocketAddr {
+    SocketAddr::new(SERVER.into(), port)
+}
+
+pub fn client_at(port: u16) -> SocketAddr {
+    SocketAddr::new(CLIENT.into(), port)
+}
+
+pub fn send<T: TcpClientStack<Error = Error>>(
+    stack: &mut T,
+    socket: &mut T::TcpSocket,
+    octets: &[u8],
+) -> nb::Result<usize, Error> {
+    TcpClientStack::send(stack, socket, octets)
+}
+
+pub fn receive<T: TcpClientStack<Error = Error>>(
+    stack: &mut T,
+    socket: &mut T::TcpSocket,
+    room: usize,
+) -> nb::Result<Vec<u8>, Error> {
+    let mut buffer = vec![0; room];
+    let len = TcpClientStack::receive(stack, socket, &mut buffer)?;
+    buffer.truncate(len);
+    Ok(buffer)
+}
+
+pub fn close<T: TcpClientStack<Error = Error>>(stack: &mut T, socket: T::TcpSocket) {
+    TcpClientStack::close(stack, socket).unwrap();
+}
+
+pub fn receive_datagram<T: UdpClientStack<Error = Error, UdpSocket = UdpSocket>>(
+    stack: &mut T,
+    socket: &mut UdpSocket,
+    room: usize,
+) -> nb::Result<(Vec<u8>, SocketAddr), Error> {
+    let mut buffer = vec![0; room];
+    let (len, from) = UdpClientStack::receive(stack, socket, &mut buffer)?;
+    buffer.truncate(len);
+    Ok((buffer, from))
+}
