@@ -312,6 +312,9 @@ impl<S: Service, const N: usize> Connection<S, N> {
 
     /// Writes as many octets of replies as there are and as fit to the front of `out`; returns how many.
     ///
+    /// `out` has to have room for a header: the connection breaks off where one does not fit at all.
+    /// [`Session`](crate::Session) sees to that, by having earlier octets sent first.
+    ///
     /// `cx` is handed to the service. A header is written whole or not at all: after 0 octets written to an
     /// `out` that has room for one, [`wants`](Self::wants) asks for something else.
     pub fn transmit(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> usize {

@@ -9,9 +9,10 @@ use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags};
 use unstick_core::{Code, DecodeError, Decoder, EncodeError, Event, Reply, Request, encode};
+
+use crate::poll;
 
 /// The longest header of a reply that is taken, in octets.
 const MAX_HEADER_LEN: usize = 4096;
@@ -175,12 +176,8 @@ impl Client {
     fn wait(&self, to_send: bool, timeout: Option<Duration>) -> Result<(), Error> {
         let mut events = PollFlags::IN;
         events.set(PollFlags::OUT, to_send);
-        // What is too long for the system is for ever.
-        let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
-        match poll(&mut [PollFd::new(&self.stream, events)], timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(Error::Transport(error.into())),
-        }
+        let mut fds = [PollFd::new(&self.stream, events)];
+        poll::wait(&mut fds, timeout).map_err(Error::Transport)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod client;
 mod limits;
+mod poll;
 #[cfg(unix)]
 pub mod shell;
 mod shutdown;

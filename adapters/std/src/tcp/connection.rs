@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use unstick_core::{Code, Connection, Needs, Phase, Refusal, Service, Session, Timeouts};
 
-use super::wait::{WakePipe, is_ready, wait};
+use super::wake::WakePipe;
 use crate::limits::{HEADER_CAPACITY, Limits};
+use crate::poll::{is_ready, wait_until};
 use crate::shutdown::Shutdown;
 
 /// Octets that are read, and written, at a time.
@@ -195,7 +196,7 @@ impl<'a, S: Service> Peer<'a, S> {
         match &mut self.wake {
             Some(wake) if needs != Needs::Write => {
                 let mut fds = [stream, shutdown, wake.poll_fd()];
-                wait(&mut fds, deadline)?;
+                wait_until(&mut fds, deadline)?;
                 let (seen, woken) = (fds[0].revents(), is_ready(&fds[2]));
                 if woken {
                     wake.take()?;
@@ -204,7 +205,7 @@ impl<'a, S: Service> Peer<'a, S> {
             }
             _ => {
                 let mut fds = [stream, shutdown];
-                wait(&mut fds, deadline)?;
+                wait_until(&mut fds, deadline)?;
                 Ok(fds[0].revents())
             }
         }
@@ -260,7 +261,7 @@ impl<'a, S: Service> Peer<'a, S> {
                 Ok(octets) => ended = octets == 0,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     let stream = PollFd::from_borrowed_fd(self.stream.as_fd(), PollFlags::IN);
-                    wait(&mut [stream], Some(end))?;
+                    wait_until(&mut [stream], Some(end))?;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

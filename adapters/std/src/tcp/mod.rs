@@ -1,7 +1,7 @@
 //! The threaded TCP server: one thread a connection, as many as [`Limits::max_connections`] allows.
 
 mod connection;
-mod wait;
+mod wake;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,9 +17,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use unstick_core::{Refusal, Reply, Service, encode};
 
 use crate::limits::Limits;
+use crate::poll::{is_ready, wait_until};
 use crate::shutdown::Shutdown;
 use connection::{LINGER, Peer, RETRY_AFTER_MS};
-use wait::{is_ready, wait};
 
 /// Connections that may wait to be accepted. With std's 128 a burst of a thousand waits for whole seconds.
 const BACKLOG: i32 = 4096;
@@ -233,7 +233,7 @@ impl Refused {
         ];
         let streams = self.0.iter().map(|(stream, _)| stream.as_fd());
         fds.extend(streams.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        wait(&mut fds, deadline)?;
+        wait_until(&mut fds, deadline)?;
         let ready: Vec<bool> = fds[2..].iter().map(is_ready).collect();
         let mut ready = ready.into_iter();
         let now = Instant::now();

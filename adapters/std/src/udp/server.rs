@@ -8,7 +8,7 @@ use std::task::{Context, Wake, Waker};
 use std::thread::{self, Scope, ScopedJoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use tracing::{debug, warn};
 use unstick_core::{
     Code, Connection, Fault, Header, PREFIX_LEN, Refusal, Reply, Request, Service, Wants, encode,
@@ -16,6 +16,7 @@ use unstick_core::{
 
 use super::cache::{self, Admission, Cache, Key, Overflow};
 use super::{MAX_DATAGRAM, lengthen_queues, open};
+use crate::poll::wait;
 use crate::{HEADER_CAPACITY, Limits, Shutdown};
 
 /// How many frames of a reply the receiving thread sends itself: a long reply does not hold up the others.
@@ -137,18 +138,6 @@ impl Server {
 
 fn is_kind<T>(result: &io::Result<T>, kind: ErrorKind) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == kind)
-}
-
-/// poll(2); an interruption is as good as a timeout.
-fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
-    let timeout = timeout.map(|timeout| Timespec {
-        tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: timeout.subsec_nanos().into(),
-    });
-    match poll(fds, timeout.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// The frame that says so, behind `offset` octets of the reply's body.

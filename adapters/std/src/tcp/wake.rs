@@ -1,35 +1,12 @@
-//! Waiting for a socket, a service's waker or a shutdown, whichever is first.
+//! A service's wake, for a thread that waits in poll(2).
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
-use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-
-/// Waits until one of `fds` has something to tell or `deadline` has passed; how many have.
-pub(super) fn wait(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<usize> {
-    loop {
-        // Zero for a deadline that has passed: what is ready is still seen.
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let timeout = left.map(|left| Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        });
-        match poll(fds, timeout.as_ref()) {
-            Err(Errno::INTR) => {}
-            ready => return Ok(ready?),
-        }
-    }
-}
-
-/// Whether the descriptor that was waited for has anything to tell.
-pub(super) fn is_ready(fd: &PollFd<'_>) -> bool {
-    !fd.revents().is_empty()
-}
+use rustix::event::{PollFd, PollFlags};
 
 /// Turns a service's wake into a descriptor that poll(2) can wait for.
 pub(super) struct WakePipe {
