@@ -1,7 +1,7 @@
 //! Two stacks on a wire, with a clock that the test turns.
 #![allow(dead_code)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -49,9 +49,10 @@ pub type Queue = Rc<RefCell<VecDeque<Vec<u8>>>>;
 pub struct Port {
     pub inbound: Queue,
     pub outbound: Queue,
-    pub reorder: u32,
-    pub duplicate: u32,
-    pub frames: usize,
+    /// Chances in percent.
+    reorder: Rc<Cell<u32>>,
+    duplicate: Rc<Cell<u32>>,
+    pub frames: Rc<Cell<usize>>,
     random: Random,
 }
 
@@ -60,9 +61,9 @@ impl Port {
         Self {
             inbound: inbound.clone(),
             outbound: outbound.clone(),
-            reorder: 0,
-            duplicate: 0,
-            frames: 0,
+            reorder: Rc::default(),
+            duplicate: Rc::default(),
+            frames: Rc::default(),
             random: Random(seed | 1),
         }
     }
@@ -78,14 +79,14 @@ impl RxToken for Received {
 
 pub struct Sent<'a> {
     outbound: &'a Queue,
-    frames: &'a mut usize,
+    frames: &'a Cell<usize>,
 }
 
 impl TxToken for Sent<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let mut frame = vec![0; len];
         let result = f(&mut frame);
-        *self.frames += 1;
+        self.frames.set(self.frames.get() + 1);
         self.outbound.borrow_mut().push_back(frame);
         result
     }
@@ -97,18 +98,18 @@ impl Device for Port {
 
     fn receive(&mut self, _: Instant) -> Option<(Received, Sent<'_>)> {
         let mut inbound = self.inbound.borrow_mut();
-        if inbound.len() > 1 && self.random.percent(self.reorder) {
+        if inbound.len() > 1 && self.random.percent(self.reorder.get()) {
             let late = inbound.pop_front()?;
             inbound.push_back(late);
         }
         let frame = inbound.pop_front()?;
-        if self.random.percent(self.duplicate) {
+        if self.random.percent(self.duplicate.get()) {
             inbound.push_back(frame.clone());
         }
         drop(inbound);
         let sent = Sent {
             outbound: &self.outbound,
-            frames: &mut self.frames,
+            frames: &self.frames,
         };
         Some((Received(frame), sent))
     }
@@ -116,7 +117,7 @@ impl Device for Port {
     fn transmit(&mut self, _: Instant) -> Option<Sent<'_>> {
         (self.outbound.borrow().len() < 64).then_some(Sent {
             outbound: &self.outbound,
-            frames: &mut self.frames,
+            frames: &self.frames,
         })
     }
 
@@ -186,6 +187,10 @@ pub struct Pair {
     pub now: Instant,
     pub to_server: Queue,
     pub to_client: Queue,
+    /// How many frames both have sent, and the chances that one is late and that one comes twice, in percent.
+    pub frames: Rc<Cell<usize>>,
+    pub reorder: Rc<Cell<u32>>,
+    pub duplicate: Rc<Cell<u32>>,
 }
 
 impl Pair {
@@ -195,8 +200,13 @@ impl Pair {
 
     pub fn with(settings: Settings, buffer: usize, seed: u32) -> Self {
         let (to_server, to_client) = (Queue::default(), Queue::default());
+        let (frames, reorder, duplicate) = <(Rc<_>, Rc<_>, Rc<_>)>::default();
         let nic = |inbound, outbound, seed| {
-            FaultInjector::new(Port::new(inbound, outbound, seed), seed | 1)
+            let mut port = Port::new(inbound, outbound, seed);
+            port.frames = Rc::clone(&frames);
+            port.reorder = Rc::clone(&reorder);
+            port.duplicate = Rc::clone(&duplicate);
+            FaultInjector::new(port, seed | 1)
         };
         Self {
             server: stack(
@@ -214,6 +224,9 @@ impl Pair {
             now: Instant::ZERO,
             to_server,
             to_client,
+            frames,
+            reorder,
+            duplicate,
         }
     }
 
