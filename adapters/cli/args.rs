@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use unstick_std::HEADER_CAPACITY;
 
 use crate::address::Address;
@@ -49,6 +49,10 @@ pub enum Command {
 With neither --tcp nor --udp, both listen on 127.0.0.1:8896; else only what is asked for. The addresses are \
 printed on standard output, one a line, before anything is served.
 
+The engine `nal` is the one for microcontrollers, on embedded-nal: one thread that polls. It can only listen on every \
+address at once. Asked for a loopback address it turns away whoever comes from elsewhere, without a word; any other \
+address has to be 0.0.0.0 or [::].
+
 SIGINT and SIGTERM stop the server once it has finished what is in flight; a second one stops it at once.")]
 pub struct Serve {
     /// Serve TCP on this address; port 0 takes any that is free
@@ -57,6 +61,9 @@ pub struct Serve {
     /// Serve UDP on this address; port 0 takes any that is free
     #[arg(long, value_name = "ADDR")]
     pub udp: Option<Address>,
+    /// What serves: a thread for each connection, or the engine for microcontrollers
+    #[arg(long, value_enum, default_value_t = Engine::Threads)]
+    pub engine: Engine,
     /// Let whoever reaches the server run commands as its user; on loopback addresses only
     #[arg(long)]
     pub allow_exec: bool,
@@ -78,6 +85,15 @@ pub struct Serve {
     /// Log more: -v what happens, -vv in detail. RUST_LOG, if set, says it instead
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// What moves the octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// One thread a connection
+    Threads,
+    /// One thread for all, over embedded-nal
+    Nal,
 }
 
 /// Where to, and how.

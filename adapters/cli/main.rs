@@ -8,6 +8,7 @@ mod exec;
 mod failure;
 mod hex;
 mod info;
+mod nal;
 mod peer;
 mod ping;
 mod printable;

@@ -16,8 +16,9 @@ use unstick_core::{Route, Service};
 use unstick_std::{Limits, Shell, Shutdown, tcp, udp};
 
 use crate::address::Address;
-use crate::args::Serve;
+use crate::args::{Engine, Serve};
 use crate::failure::Failure;
+use crate::nal;
 
 /// How many octets of an echo are held while they wait to be sent back.
 const ECHO_LEN: usize = 4 * 1024;
@@ -43,6 +44,13 @@ pub fn run(args: Serve) -> Result<ExitCode, Failure> {
     stop_when_signalled(shutdown.clone()).map_err(cannot_start)?;
 
     let limits = limits(&args);
+    if args.engine == Engine::Nal {
+        let info = info_of(&args, udp.is_some());
+        let factory = || service(info, args.allow_exec);
+        nal::serve(tcp, udp, limits, &shutdown, factory)?;
+        info!("stopped");
+        return Ok(ExitCode::SUCCESS);
+    }
     let tcp = tcp.map(|listen| {
         let server = tcp::Server::bind(&listen.addresses[..], limits);
         server.map_err(|error| listen.failure("tcp", &error))
@@ -54,21 +62,12 @@ pub fn run(args: Serve) -> Result<ExitCode, Failure> {
     });
     let udp = udp.transpose()?;
 
-    let mut lines = String::new();
-    if let Some(server) = &tcp {
-        let address = server.local_addr().map_err(cannot_start)?;
-        lines += &format!("listening tcp {address}\n");
-    }
-    if let Some(server) = &udp {
-        let address = server.local_addr().map_err(cannot_start)?;
-        lines += &format!("listening udp {address}\n");
-    }
-    let mut stdout = io::stdout().lock();
-    let written = stdout
-        .write_all(lines.as_bytes())
-        .and_then(|()| stdout.flush());
-    written.map_err(|error| Failure::output(&error))?;
-    drop(stdout);
+    let tcp_addr = tcp.as_ref().map(tcp::Server::local_addr).transpose();
+    let udp_addr = udp.as_ref().map(udp::Server::local_addr).transpose();
+    announce(
+        tcp_addr.map_err(cannot_start)?,
+        udp_addr.map_err(cannot_start)?,
+    )?;
 
     let info = info_of(&args, udp.is_some());
     let allow_exec = args.allow_exec;
@@ -97,6 +96,17 @@ pub fn run(args: Serve) -> Result<ExitCode, Failure> {
     served.map_err(|error| Failure::io("the server stopped", &error))?;
     info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints where the server listens.
+pub fn announce(tcp: Option<SocketAddr>, udp: Option<SocketAddr>) -> Result<(), Failure> {
+    let tcp = tcp.map(|address| format!("listening tcp {address}\n"));
+    let udp = udp.map(|address| format!("listening udp {address}\n"));
+    let lines: String = [tcp, udp].into_iter().flatten().collect();
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(lines.as_bytes());
+    let written = written.and_then(|()| stdout.flush());
+    written.map_err(|error| Failure::output(&error))
 }
 
 /// What answers a peer.
@@ -140,13 +150,16 @@ fn limits(args: &Serve) -> Limits {
 }
 
 /// An address to listen on, and what it stands for.
-struct Listen {
-    address: Address,
-    addresses: Vec<SocketAddr>,
+pub struct Listen {
+    /// As it was given.
+    pub address: Address,
+    /// What it stands for; at least one.
+    pub addresses: Vec<SocketAddr>,
 }
 
 impl Listen {
-    fn failure(&self, transport: &str, error: &io::Error) -> Failure {
+    /// What is said if nothing can listen there.
+    pub fn failure(&self, transport: &str, error: &io::Error) -> Failure {
         Failure::io(
             format_args!("cannot listen on {transport} {}", self.address),
             error,

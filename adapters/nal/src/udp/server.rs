@@ -131,6 +131,12 @@ where
         self.turn.is_none()
     }
 
+    /// Whether the next pass receives: only then is the socket worth waiting for.
+    pub fn is_receiving(&self) -> bool {
+        let input = self.turn.as_ref().map(|turn| turn.input);
+        input.is_none_or(|(start, end)| start >= end)
+    }
+
     /// Whether a datagram of ours waits for the stack to take it.
     pub fn is_sending(&self) -> bool {
         self.turn
@@ -186,8 +192,7 @@ where
     ) -> nb::Result<(), T::Error> {
         let moved = self.step(cx, stack, now);
         // The datagram's memory belongs to the request until its service has taken the body.
-        let (start, end) = self.turn.as_ref().map_or((0, 0), |turn| turn.input);
-        let received = start >= end && self.receive(cx, stack, now, factory);
+        let received = self.is_receiving() && self.receive(cx, stack, now, factory);
         match moved || received {
             true => Ok(()),
             false => Err(nb::Error::WouldBlock),

@@ -1,0 +1,253 @@
+//! `unstick serve --engine nal`: the engine for microcontrollers, on this machine's sockets.
+
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std_embedded_nal::Stack;
+use tracing::{debug, warn};
+use unstick_core::{Service, Timeouts};
+use unstick_nal::{Entry, Slot, TcpServer, UdpServer, Waits, std_stack};
+use unstick_std::udp::MAX_DATAGRAM;
+use unstick_std::{HEADER_CAPACITY, Limits, Shutdown};
+
+use crate::failure::Failure;
+use crate::serve::{Listen, announce};
+
+/// Octets that are read, and written, at a time.
+const BUFFER_LEN: usize = 16 * 1024;
+/// The longest datagram, and one octet more, so that none is cut unnoticed.
+const DATAGRAM_LEN: usize = MAX_DATAGRAM + 1;
+/// How many replies over UDP are remembered.
+const REPLIES: usize = 64;
+
+type Tcp<'m, S> =
+    TcpServer<'m, Stack, S, std_stack::Policy, HEADER_CAPACITY, BUFFER_LEN, BUFFER_LEN>;
+type Udp<'m, S> =
+    UdpServer<'m, Stack, S, std_stack::Policy, HEADER_CAPACITY, DATAGRAM_LEN, MAX_DATAGRAM>;
+
+/// Serves until the shutdown.
+pub fn serve<S: Service>(
+    tcp: Option<Listen>,
+    udp: Option<Listen>,
+    limits: Limits,
+    shutdown: &Shutdown,
+    factory: impl Fn() -> S,
+) -> Result<(), Failure> {
+    let nal_limits = unstick_nal::Limits {
+        max_header: limits.max_header,
+        max_body: limits.max_body,
+        timeouts: Timeouts {
+            header: limits.header_timeout,
+            idle: limits.idle_timeout,
+        },
+    };
+    let mut slots = Vec::new();
+    let mut entries = Vec::new();
+    let mut addresses = [None, None];
+    let mut tcp_server = None;
+    if let Some(listen) = tcp {
+        let (policy, mut address) = policy(&listen)?;
+        let port = address.port();
+        slots.resize_with(limits.max_connections, || Slot::FREE);
+        let server: Tcp<'_, S> = TcpServer::bind(&mut Stack, port, policy, nal_limits, &mut slots)
+            .map_err(|error| listen.failure("tcp", &error.0))?;
+        let port = std_stack::local_port(server.listener());
+        address.set_port(port.map_err(|error| listen.failure("tcp", &error))?);
+        addresses[0] = Some(address);
+        tcp_server = Some(server);
+    }
+    let mut udp_server = None;
+    if let Some(listen) = udp {
+        let (policy, mut address) = policy(&listen)?;
+        let port = address.port();
+        entries.resize_with(REPLIES, || Entry::EMPTY);
+        let server: Udp<'_, S> =
+            UdpServer::bind(&mut Stack, port, policy, nal_limits, &mut entries)
+                .map_err(|error| listen.failure("udp", &error))?;
+        let port = std_stack::udp_local_port(server.socket());
+        address.set_port(port.map_err(|error| listen.failure("udp", &error))?);
+        addresses[1] = Some(address);
+        udp_server = Some(server);
+    }
+    announce(addresses[0], addresses[1])?;
+    let engine = Engine {
+        tcp: tcp_server,
+        udp: udp_server,
+        start: Instant::now(),
+    };
+    let served = engine.run(shutdown, limits.grace, factory);
+    served.map_err(|error| Failure::io("the server stopped", &error))
+}
+
+/// Who is served where every address is listened on, and what to print.
+fn policy(listen: &Listen) -> Result<(std_stack::Policy, SocketAddr), Failure> {
+    let ips = || listen.addresses.iter().map(|address| address.ip());
+    let loopback_only = ips().all(|ip| ip.to_canonical().is_loopback());
+    let address = listen.addresses.first();
+    match address {
+        Some(address) if loopback_only || ips().all(|ip| ip.is_unspecified()) => {
+            Ok((std_stack::Policy { loopback_only }, *address))
+        }
+        _ => Err(Failure::Usage(format!(
+            "--engine nal listens on every address: instead of {}, ask for a loopback address, 0.0.0.0 or [::]",
+            listen.address
+        ))),
+    }
+}
+
+struct Engine<'m, S> {
+    tcp: Option<Tcp<'m, S>>,
+    udp: Option<Udp<'m, S>>,
+    /// The servers' clock counts from here.
+    start: Instant,
+}
+
+impl<S: Service> Engine<'_, S> {
+    /// Passes, one after the other; sleeps when there is nothing to do.
+    fn run(
+        mut self,
+        shutdown: &Shutdown,
+        grace: Duration,
+        factory: impl Fn() -> S,
+    ) -> io::Result<()> {
+        let mut wake = WakePipe::new()?;
+        let waker = wake.waker();
+        let mut cx = Context::from_waker(&waker);
+        let mut stopping = false;
+        loop {
+            let now = self.start.elapsed();
+            if shutdown.is_requested() && !stopping {
+                stopping = true;
+                let at = now.saturating_add(grace);
+                self.tcp.iter_mut().for_each(|tcp| tcp.stop(at));
+                self.udp.iter_mut().for_each(|udp| udp.stop(at));
+            }
+            let mut moved = false;
+            let connected = |peer| {
+                debug!(%peer, "connected");
+                factory()
+            };
+            if let Some(tcp) = &mut self.tcp {
+                match tcp.poll_with(&mut cx, &mut Stack, now, connected) {
+                    Ok(()) => moved = true,
+                    Err(nb::Error::WouldBlock) => {}
+                    Err(nb::Error::Other(error)) => {
+                        warn!("cannot accept a connection: {}", error.0);
+                        moved = true;
+                    }
+                }
+            }
+            if let Some(udp) = &mut self.udp {
+                // Nothing else is said: datagrams get lost.
+                moved |= udp
+                    .poll_with(&mut cx, &mut Stack, now, |_| factory())
+                    .is_ok();
+            }
+            if moved {
+                continue;
+            }
+            let tcp_idle = self.tcp.as_ref().is_none_or(|tcp| tcp.is_idle());
+            let udp_idle = self.udp.as_ref().is_none_or(|udp| udp.is_idle());
+            if stopping && tcp_idle && udp_idle {
+                return Ok(());
+            }
+            self.sleep(&mut wake, (!stopping).then_some(shutdown))?;
+        }
+    }
+
+    /// Until a socket is ready, a service wakes us, something is due or a shutdown is requested.
+    fn sleep(&self, wake: &mut WakePipe, shutdown: Option<&Shutdown>) -> io::Result<()> {
+        let now = self.start.elapsed();
+        let mut fds = vec![PollFd::from_borrowed_fd(wake.reader.as_fd(), PollFlags::IN)];
+        fds.extend(shutdown.map(|shutdown| PollFd::new(shutdown, PollFlags::IN)));
+        if let Some(tcp) = &self.tcp {
+            let listener = std_stack::tcp_fd(tcp.listener()).filter(|_| tcp.has_place(now));
+            fds.extend(listener.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            fds.extend(tcp.waits().filter_map(|(socket, waits)| {
+                let events = match waits {
+                    Waits::Read | Waits::Service { reads: true } => PollFlags::IN,
+                    Waits::Write => PollFlags::OUT,
+                    // It would tell of an end that is known, again and again.
+                    Waits::Service { reads: false } => return None,
+                };
+                let fd = std_stack::tcp_fd(socket)?;
+                Some(PollFd::from_borrowed_fd(fd, events))
+            }));
+        }
+        if let Some(udp) = &self.udp {
+            let mut events = PollFlags::empty();
+            events.set(PollFlags::IN, udp.is_receiving());
+            events.set(PollFlags::OUT, udp.is_sending());
+            let fd = std_stack::udp_fd(udp.socket());
+            fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, events)));
+        }
+        let tcp = self.tcp.as_ref().and_then(|tcp| tcp.next_deadline(now));
+        let udp = self.udp.as_ref().and_then(UdpServer::next_deadline);
+        let until = tcp.into_iter().chain(udp).min();
+        let left = until.map(|at| at.saturating_sub(now));
+        let timeout = left.map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Err(Errno::INTR) => return Ok(()),
+            ready => ready?,
+        };
+        let woken = !fds[0].revents().is_empty();
+        drop(fds);
+        if woken {
+            wake.take()?;
+        }
+        Ok(())
+    }
+}
+
+/// Turns a service's wake into a descriptor that poll(2) can wait for.
+struct WakePipe {
+    reader: PipeReader,
+    signal: Arc<Signal>,
+}
+
+struct Signal {
+    woken: AtomicBool,
+    writer: PipeWriter,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        if !self.woken.swap(true, Ordering::SeqCst) {
+            // One octet in an empty pipe does not wait; with the reader gone there is nobody to wake.
+            let _ = (&self.writer).write(&[0]);
+        }
+    }
+}
+
+impl WakePipe {
+    fn new() -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        let woken = AtomicBool::new(false);
+        Ok(Self {
+            reader,
+            signal: Arc::new(Signal { woken, writer }),
+        })
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.signal))
+    }
+
+    /// Takes the wake that poll(2) told of. The services are asked after this, so that a wake in between is at
+    /// worst one too many.
+    fn take(&mut self) -> io::Result<()> {
+        self.reader.read_exact(&mut [0])?;
+        self.signal.woken.swap(false, Ordering::SeqCst);
+        Ok(())
+    }
+}
