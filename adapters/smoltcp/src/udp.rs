@@ -7,7 +7,9 @@ use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::phy::Device;
 use smoltcp::socket::udp::{RecvError, SendError, Socket};
 use smoltcp::time::Instant;
-use smoltcp::wire::{IpEndpoint, IpVersion};
+#[cfg(feature = "proto-ipv4")]
+use smoltcp::wire::IpAddress;
+use smoltcp::wire::IpEndpoint;
 
 use crate::address::endpoint;
 use crate::clock::after;
@@ -132,16 +134,16 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
 
     /// The most octets of a datagram to `remote` that fit a frame.
     fn datagram_max(&self, remote: &IpEndpoint) -> usize {
-        let headers = match remote.addr.version() {
+        let headers = match remote.addr {
             #[cfg(feature = "proto-ipv4")]
-            IpVersion::Ipv4 => 28,
+            IpAddress::Ipv4(_) => 28,
             #[allow(unreachable_patterns)]
             _ => 48,
         };
         let mtu = self.device.capabilities().ip_mtu();
         #[cfg(feature = "proto-ipv4-fragmentation")]
-        let mtu = match remote.addr.version() {
-            IpVersion::Ipv4 => mtu.max(smoltcp::config::FRAGMENTATION_BUFFER_SIZE),
+        let mtu = match remote.addr {
+            IpAddress::Ipv4(_) => mtu.max(smoltcp::config::FRAGMENTATION_BUFFER_SIZE),
             #[allow(unreachable_patterns)]
             _ => mtu,
         };

@@ -69,10 +69,11 @@ const WIRES: [Faults; 6] = [
 
 fn pair(faults: Faults, seed: u32) -> Pair {
     let buffer = if faults.max_size > 0 { 512 } else { 4096 };
-    // A handshake and a goodbye may take a while on such a wire.
+    // A handshake and a goodbye may take a while on such a wire: each end loses so many frames, of both directions, and
+    // smoltcp waits up to 60 s before it sends one again.
     let settings = Settings {
         handshake: Duration::from_secs(60),
-        close: Duration::from_secs(300),
+        close: Duration::from_secs(3_000),
         connect: Duration::from_secs(300),
         ..Settings::default()
     };
@@ -150,7 +151,7 @@ fn streams_are_exact() {
                 ends.push((End::new(client, up.clone()), End::new(server, down.clone())));
                 expected.push((up, down));
             }
-            pair.until(5_000, |pair| {
+            pair.until(20_000, |pair| {
                 let mut over = true;
                 for (client, server) in &mut ends {
                     over &=
@@ -166,7 +167,7 @@ fn streams_are_exact() {
                     "{faults:?} {seed}"
                 );
             }
-            pair.wait(300_000);
+            pair.wait(3_000_000);
             pair.assert_at_rest(4);
         }
     }
@@ -239,11 +240,11 @@ fn cores_echo() {
         assert_eq!(client.got[..4], (header.len() as i32).to_le_bytes());
         assert_eq!(&client.got[4..4 + header.len()], header);
         assert!(client.got[4 + header.len()..] == body, "{faults:?}");
-        pair.until(300, |pair| {
+        pair.until(3_000, |pair| {
             server.step(&mut pair.server, pair.now);
             server.socket.is_none()
         });
-        pair.wait(300_000);
+        pair.wait(3_000_000);
         pair.assert_at_rest(4);
         assert_eq!(
             pair.server.accept(&mut listener).unwrap_err(),
