@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::peer::Peer;
 
 /// After which an answer counts as lost.
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Asks for empty echoes, and prints how long each takes.
 pub fn run(args: &Ping) -> Result<ExitCode, Failure> {

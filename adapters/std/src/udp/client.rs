@@ -16,7 +16,7 @@ use crate::HEADER_CAPACITY;
 /// The pause before the first repetition; each further one is twice as long, up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause between repetitions. The server forgets a reply after 5 seconds at the earliest.
-const MAX_PAUSE: Duration = Duration::from_secs(2);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// The most octets of frames that are kept while an earlier one is missing: as many as a server keeps of a
 /// reply. More are dropped, and come again.
 const MAX_KEPT: usize = 4 * 1024 * 1024;
