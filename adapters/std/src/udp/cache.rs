@@ -15,7 +15,7 @@ use super::MAX_DATAGRAM;
 /// How long a complete reply is kept after it was last asked for: far longer than a datagram lives in a
 /// network, and 15 times the longest pause of a client that is still asking.
 pub(super) const KEEP: Duration = Duration::from_secs(30);
-/// How long it is kept when room is short. A client that lacks it asks every 2 seconds: two of its
+/// How long it is kept when room is short. A client that lacks it asks every second: four of its
 /// datagrams in a row would have to be lost.
 pub(super) const HOLD: Duration = Duration::from_secs(5);
 /// The most octets that are kept: with [`HOLD`], it is what decides how many requests a second find room,

@@ -64,7 +64,7 @@ impl Client {
     }
 
     /// The same with another pause before a request is first sent again, instead of 200 ms: a little more
-    /// than a round trip takes. Each further pause is twice as long, up to 2 s.
+    /// than a round trip takes. Each further pause is twice as long, up to 1 s.
     #[must_use]
     pub fn with_first_pause(mut self, pause: Duration) -> Self {
         self.first_pause = pause.clamp(Duration::from_millis(1), MAX_PAUSE);
