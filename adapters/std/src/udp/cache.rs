@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::MAX_DATAGRAM;
 
 /// How long a complete reply is kept after it was last asked for: far longer than a datagram lives in a
-/// network, and 15 times the longest pause of a client that is still asking.
+/// network, and 30 times the longest pause of a client that is still asking.
 pub(super) const KEEP: Duration = Duration::from_secs(30);
 /// How long it is kept when room is short. A client that lacks it asks every second: four of its
 /// datagrams in a row would have to be lost.
