@@ -13,7 +13,7 @@ use crate::policy::{UdpPolicy, UdpReceived};
 /// The pause before the first repetition; each further one is twice as long, up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause between repetitions. The server forgets a reply after 5 seconds at the earliest.
-const MAX_PAUSE: Duration = Duration::from_secs(2);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a request has no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
