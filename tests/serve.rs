@@ -8,8 +8,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Gate, Running, Server, connect, eventually, run, unstick};
-use rustix::process::Signal;
+use common::{Gate, Running, Server, connect, eventually, is_running, run, unstick};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 /// Sends a small echo.
@@ -216,20 +216,23 @@ fn a_second_signal_ends_it_at_once() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let mut server = Server::start_logging(&["-v", "--allow-exec"]);
         let log = server.log.take().expect("asked for");
-        // Not for long, since nobody is left to end it.
         let mut exec = Running::start(unstick([
             "exec",
             &server.tcp,
             "--",
-            "echo started; exec sleep 8",
+            "echo $$; exec sleep 1000",
         ]));
-        assert_eq!(exec.stdout().next(), "started");
+        let command = exec.stdout().next().parse().ok().and_then(Pid::from_raw);
+        let command = command.expect("the shell's number");
         server.signal(signal);
         // Two signals that are not taken yet would be one.
         while !log.next().contains("finishing what is in flight") {}
         server.signal(signal);
         assert_eq!(server.exit().code(), Some(code));
         assert_eq!(exec.exit().code(), Some(1), "its connection is gone");
+        eventually("the command is gone", || {
+            (!is_running(command)).then_some(())
+        });
     }
 }
 

@@ -53,7 +53,7 @@ The engine `nal` is the one for microcontrollers, on embedded-nal: one thread th
 address at once. Asked for a loopback address it turns away whoever comes from elsewhere, without a word; any other \
 address has to be 0.0.0.0 or [::].
 
-SIGINT and SIGTERM stop the server once it has finished what is in flight; a second one stops it at once.")]
+SIGINT and SIGTERM stop the server once it has finished what is in flight; a second one stops it, and the commands it runs, at once.")]
 pub struct Serve {
     /// Serve TCP on this address; port 0 takes any that is free
     #[arg(long, value_name = "ADDR")]

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 use unstick_core::services::{Echo, Info};
 use unstick_core::{Route, Service};
-use unstick_std::{Limits, Shell, Shutdown, tcp, udp};
+use unstick_std::{Limits, Shell, Shutdown, shell, tcp, udp};
 
 use crate::address::Address;
 use crate::args::{Engine, Serve};
@@ -214,6 +214,7 @@ fn stop_when_signalled(shutdown: Shutdown) -> io::Result<()> {
     thread::spawn(move || {
         for signal in signals.forever() {
             if shutdown.is_requested() {
+                shell::kill_all();
                 process::exit(128 + signal);
             }
             info!(signal, "finishing what is in flight");

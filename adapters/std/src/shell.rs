@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::thread;
 
@@ -204,6 +204,10 @@ impl Running {
             child: Mutex::new(Some(child)),
             waker: Mutex::new(None),
         });
+        let mut commands = lock(&COMMANDS);
+        commands.retain(|command| command.strong_count() > 0);
+        commands.push(Arc::downgrade(&shared));
+        drop(commands);
         let (sender, output) = sync_channel(QUEUE_LEN);
         let supervisor = Supervisor {
             pid,
@@ -275,6 +279,18 @@ impl Shared {
         kill(&mut child);
         child.wait()
     }
+}
+
+/// The commands of this process that may still run.
+static COMMANDS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+/// Kills every command that runs in this process: for a server that exits without ending its connections.
+pub fn kill_all() {
+    let commands = std::mem::take(&mut *lock(&COMMANDS));
+    commands
+        .iter()
+        .filter_map(Weak::upgrade)
+        .for_each(|command| command.kill());
 }
 
 /// Kills a command whose shell is not reaped yet.
