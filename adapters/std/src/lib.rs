@@ -1,4 +1,9 @@
-//! The desktop side of unstick: blocking client, threaded server, UDP and the shell service.
+//! The desktop side of unstick, over `std::net`: for Unix, tested on Linux.
+//!
+//! - [`Client`] asks a server over TCP, [`udp::Client`] over UDP.
+//! - [`tcp::Server`] serves one thread a connection, [`udp::Server`] carries each request out once. Both make a service
+//!   for each peer, of `unstick_core::services` or of your own, keep to [`Limits`] and end with a [`Shutdown`].
+//! - [`Shell`] is the operation `exec`.
 
 mod client;
 mod limits;
