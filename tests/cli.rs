@@ -335,7 +335,7 @@ fn a_wrong_command_line_is_a_usage_error() {
         (&["exec", "localhost"], "COMMAND"),
         (&["exec", "localhost", "ls"], "ls"),
         (&["ping", "-c", "0", "localhost"], "0"),
-        (&["serve", "--max-header", "8193"], "at most 8192"),
+        (&["serve", "--max-header", "16385"], "at most 16384"),
         (&["serve", "--max-connections", "0"], "at least 1"),
         (&["serve", "--header-timeout", "0"], "more than 0"),
         (&["serve", "--allow-exec", "--tcp", "0.0.0.0:0"], "loopback"),

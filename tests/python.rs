@@ -2,7 +2,11 @@
 
 mod common;
 
+use std::process::Command;
+
 use common::{Server, python, run, text};
+
+const README: &str = include_str!("../README.md");
 
 fn passes(script: &str, addresses: &[&str]) {
     let mut command = python(script);
@@ -28,7 +32,21 @@ fn what_is_no_frame_gets_an_error_frame_and_the_end() {
     passes("malformed.py", &[&server.tcp, "4096"]);
     server.assert_alive();
     // Room for all of the brackets.
-    let mut server = Server::start(&["--max-header", "8192"]);
-    passes("malformed.py", &[&server.tcp, "8192"]);
+    let mut server = Server::start(&["--max-header", "16384"]);
+    passes("malformed.py", &[&server.tcp, "16384"]);
     server.assert_alive();
+}
+
+#[test]
+fn the_readme_asks_in_python() {
+    let server = Server::start(&[]);
+    let (_, script) = README.split_once("```python\n").expect("a script");
+    let (script, _) = script.split_once("```").expect("its end");
+    let (_, port) = server.tcp.rsplit_once(':').expect("a port");
+    assert!(script.contains("8896"), "the default port");
+    let mut command = Command::new("python3");
+    command.args(["-s", "-c", &script.replace("8896", port)]);
+    let output = run(command);
+    let echo = "({'total_size': 12, 'id': 1}, b'hello \\xe4\\xb8\\x96\\xe7\\x95\\x8c')\n";
+    assert_eq!(text(&output.stdout), echo, "{}", text(&output.stderr));
 }

@@ -224,8 +224,8 @@ mod tests {
 
     #[test]
     fn numbers_are_checked() {
-        assert_eq!(header_len("8192"), Ok(HEADER_CAPACITY));
-        assert!(header_len("8193").is_err_and(|error| error.contains("8192")));
+        assert_eq!(header_len("16384"), Ok(HEADER_CAPACITY));
+        assert!(header_len("16385").is_err_and(|error| error.contains("16384")));
         assert!(header_len("0").is_err());
         assert!(header_len("-1").is_err());
         assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The most octets that a server's header may have, whatever [`Limits::max_header`] says: room for one of
 /// them is part of every connection.
-pub const HEADER_CAPACITY: usize = 8 * 1024;
+pub const HEADER_CAPACITY: usize = 16 * 1024;
 
 /// The limits of a server.
 #[derive(Debug, Clone, Copy)]
