@@ -229,7 +229,9 @@ fn a_second_signal_ends_it_at_once() {
         while !log.next().contains("finishing what is in flight") {}
         server.signal(signal);
         assert_eq!(server.exit().code(), Some(code));
-        assert_eq!(exec.exit().code(), Some(1), "its connection is gone");
+        // Its connection is gone, unless the news of the command's end was quicker.
+        let exit = exec.exit().code();
+        assert!(matches!(exit, Some(1 | 137)), "{exit:?}");
         eventually("the command is gone", || {
             (!is_running(command)).then_some(())
         });
