@@ -1,11 +1,9 @@
 //! `unstick serve --engine nal`: the engine for microcontrollers, on this machine's sockets.
 
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,7 +13,7 @@ use tracing::{debug, warn};
 use unstick_core::{Service, Timeouts};
 use unstick_nal::{Entry, Slot, TcpServer, UdpServer, Waits, std_stack};
 use unstick_std::udp::MAX_DATAGRAM;
-use unstick_std::{HEADER_CAPACITY, Limits, Shutdown};
+use unstick_std::{HEADER_CAPACITY, Limits, Shutdown, WakePipe};
 
 use crate::failure::Failure;
 use crate::serve::{Listen, announce};
@@ -165,7 +163,7 @@ impl<S: Service> Engine<'_, S> {
     /// Until a socket is ready, a service wakes us, something is due or a shutdown is requested.
     fn sleep(&self, wake: &mut WakePipe, shutdown: Option<&Shutdown>) -> io::Result<()> {
         let now = self.start.elapsed();
-        let mut fds = vec![PollFd::from_borrowed_fd(wake.reader.as_fd(), PollFlags::IN)];
+        let mut fds = vec![PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)];
         fds.extend(shutdown.map(|shutdown| PollFd::new(shutdown, PollFlags::IN)));
         if let Some(tcp) = &self.tcp {
             let listener = std_stack::tcp_fd(tcp.listener()).filter(|_| tcp.has_place(now));
@@ -205,49 +203,6 @@ impl<S: Service> Engine<'_, S> {
         if woken {
             wake.take()?;
         }
-        Ok(())
-    }
-}
-
-/// Turns a service's wake into a descriptor that poll(2) can wait for.
-struct WakePipe {
-    reader: PipeReader,
-    signal: Arc<Signal>,
-}
-
-struct Signal {
-    woken: AtomicBool,
-    writer: PipeWriter,
-}
-
-impl Wake for Signal {
-    fn wake(self: Arc<Self>) {
-        if !self.woken.swap(true, Ordering::SeqCst) {
-            // One octet in an empty pipe does not wait; with the reader gone there is nobody to wake.
-            let _ = (&self.writer).write(&[0]);
-        }
-    }
-}
-
-impl WakePipe {
-    fn new() -> io::Result<Self> {
-        let (reader, writer) = io::pipe()?;
-        let woken = AtomicBool::new(false);
-        Ok(Self {
-            reader,
-            signal: Arc::new(Signal { woken, writer }),
-        })
-    }
-
-    fn waker(&self) -> Waker {
-        Waker::from(Arc::clone(&self.signal))
-    }
-
-    /// Takes the wake that poll(2) told of. The services are asked after this, so that a wake in between is at
-    /// worst one too many.
-    fn take(&mut self) -> io::Result<()> {
-        self.reader.read_exact(&mut [0])?;
-        self.signal.woken.swap(false, Ordering::SeqCst);
         Ok(())
     }
 }

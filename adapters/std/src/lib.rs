@@ -13,9 +13,11 @@ pub mod shell;
 mod shutdown;
 pub mod tcp;
 pub mod udp;
+mod wake;
 
 pub use client::{Body, Client, Error, Frame, Replies};
 pub use limits::{HEADER_CAPACITY, Limits};
 #[cfg(unix)]
 pub use shell::Shell;
 pub use shutdown::Shutdown;
+pub use wake::WakePipe;

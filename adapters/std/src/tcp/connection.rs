@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use unstick_core::{Code, Connection, Needs, Phase, Refusal, Service, Session, Timeouts};
 
-use super::wake::WakePipe;
 use crate::limits::{HEADER_CAPACITY, Limits};
 use crate::poll::{is_ready, wait_until};
 use crate::shutdown::Shutdown;
+use crate::wake::WakePipe;
 
 /// Octets that are read, and written, at a time.
 const BUFFER_LEN: usize = 16 * 1024;
@@ -195,7 +195,11 @@ impl<'a, S: Service> Peer<'a, S> {
         let shutdown = PollFd::from_borrowed_fd(self.shutdown.as_fd(), of_shutdown);
         match &mut self.wake {
             Some(wake) if needs != Needs::Write => {
-                let mut fds = [stream, shutdown, wake.poll_fd()];
+                let mut fds = [
+                    stream,
+                    shutdown,
+                    PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN),
+                ];
                 wait_until(&mut fds, deadline)?;
                 let (seen, woken) = (fds[0].revents(), is_ready(&fds[2]));
                 if woken {

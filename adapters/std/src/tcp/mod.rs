@@ -1,7 +1,6 @@
 //! The threaded TCP server: one thread a connection, as many as [`Limits::max_connections`] allows.
 
 mod connection;
-mod wake;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};

@@ -1,19 +1,20 @@
 //! A service's wake, for a thread that waits in poll(2).
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 
-use rustix::event::{PollFd, PollFlags};
-
-/// Turns a service's wake into a descriptor that poll(2) can wait for.
-pub(super) struct WakePipe {
+/// Turns a service's wake into a descriptor that poll(2) can wait for: readable once the waker was woken, until the
+/// wake is [taken](Self::take).
+#[derive(Debug)]
+pub struct WakePipe {
     reader: PipeReader,
     signal: Arc<Signal>,
 }
 
+#[derive(Debug)]
 struct Signal {
     woken: AtomicBool,
     writer: PipeWriter,
@@ -29,7 +30,11 @@ impl Wake for Signal {
 }
 
 impl WakePipe {
-    pub(super) fn new() -> io::Result<Self> {
+    /// A pipe that nobody has woken.
+    ///
+    /// # Errors
+    /// If the system has no descriptors left.
+    pub fn new() -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let woken = AtomicBool::new(false);
         Ok(Self {
@@ -38,20 +43,26 @@ impl WakePipe {
         })
     }
 
-    pub(super) fn waker(&self) -> Waker {
+    /// A waker that makes the descriptor readable.
+    pub fn waker(&self) -> Waker {
         Waker::from(Arc::clone(&self.signal))
     }
 
-    pub(super) fn poll_fd(&self) -> PollFd<'_> {
-        PollFd::from_borrowed_fd(self.reader.as_fd(), PollFlags::IN)
-    }
-
-    /// Takes the wake that [`poll_fd`](Self::poll_fd) told of. The service is asked after this, so that a
-    /// wake in between is at worst one too many.
-    pub(super) fn take(&mut self) -> io::Result<()> {
+    /// Takes the wake that the descriptor told of; waits for one if it has told of none. The service is to be asked
+    /// after this, so that a wake in between is at worst one too many.
+    ///
+    /// # Errors
+    /// If the system cannot read from its own pipe.
+    pub fn take(&mut self) -> io::Result<()> {
         self.reader.read_exact(&mut [0])?;
         // Not a store: whoever found it set was heard here, and what they did before is to be seen by the service.
         self.signal.woken.swap(false, Ordering::SeqCst);
         Ok(())
+    }
+}
+
+impl AsFd for WakePipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
     }
 }
