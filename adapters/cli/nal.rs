@@ -190,10 +190,8 @@ impl<S: Service> Engine<'_, S> {
         let udp = self.udp.as_ref().and_then(UdpServer::next_deadline);
         let until = tcp.into_iter().chain(udp).min();
         let left = until.map(|at| at.saturating_sub(now));
-        let timeout = left.map(|left| Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        });
+        // What is too long for the system is for ever.
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut fds, timeout.as_ref()) {
             Err(Errno::INTR) => return Ok(()),
             ready => ready?,

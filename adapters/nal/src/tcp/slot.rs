@@ -265,18 +265,28 @@ impl<K, S: Service, const N: usize, const IN: usize, const OUT: usize> Turn<'_, 
             // Nothing will come that could be waited for.
             return Step::Gone;
         }
+        let Some(step) = self.receive(pass) else {
+            self.session.received(0, pass.now);
+            return Step::Moved;
+        };
+        step
+    }
+
+    /// Receives once; none at the end of the peer's stream.
+    fn receive<T, P>(&mut self, pass: &mut Pass<'_, '_, T, P>) -> Option<Step>
+    where
+        T: TcpClientStack<TcpSocket = K>,
+        P: TcpPolicy<T>,
+    {
         let received = pass.stack.receive(self.socket, self.session.room());
         match pass.policy.received(received) {
-            Received::Octets(0) | Received::Nothing => Step::Idle,
+            Received::Octets(0) | Received::Nothing => Some(Step::Idle),
             Received::Octets(octets) => {
                 self.session.received(octets, pass.now);
-                Step::Moved
+                Some(Step::Moved)
             }
-            Received::End => {
-                self.session.received(0, pass.now);
-                Step::Moved
-            }
-            Received::Gone => Step::Gone,
+            Received::End => None,
+            Received::Gone => Some(Step::Gone),
         }
     }
 
@@ -320,20 +330,12 @@ impl<K, S: Service, const N: usize, const IN: usize, const OUT: usize> Turn<'_, 
         if !reads {
             return Step::Idle;
         }
-        let received = pass.stack.receive(self.socket, self.session.room());
-        match pass.policy.received(received) {
-            Received::Octets(0) | Received::Nothing => Step::Idle,
-            Received::Octets(octets) => {
-                self.session.received(octets, pass.now);
-                Step::Moved
-            }
-            Received::End => {
-                // The session is told when it asks to read, after what is held: stacks say it as often as asked.
-                *self.hangup = Some((pass.now.saturating_add(HANGUP_GRACE), request));
-                Step::Moved
-            }
-            Received::Gone => Step::Gone,
-        }
+        let Some(step) = self.receive(pass) else {
+            // The session is told when it asks to read, after what is held: stacks say it as often as asked.
+            *self.hangup = Some((pass.now.saturating_add(HANGUP_GRACE), request));
+            return Step::Moved;
+        };
+        step
     }
 
     /// Ends what has taken too long, if anything has; whether it has.
