@@ -1,0 +1,79 @@
+//! Faults: where the program was, and whether the stack had overflowed.
+
+use core::arch::naked_asm;
+use core::fmt;
+
+use crate::stack;
+
+/// What has happened, for the board to report.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    /// The stack pointer when it happened.
+    pub stack_pointer: usize,
+    /// The instruction, unless the stack was no place to keep it.
+    pub program_counter: Option<usize>,
+    /// The configurable fault status register (Armv7-M Architecture Reference Manual, B3.2.15).
+    pub status: u32,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (end, _) = stack::region();
+        match self.program_counter {
+            None => write!(
+                f,
+                "stack overflow: the stack pointer is {:#010x}, the stack ends at {end:#010x}",
+                self.stack_pointer
+            ),
+            Some(at) => write!(f, "fault at {at:#010x}, status {:#010x}", self.status),
+        }
+    }
+}
+
+unsafe extern "Rust" {
+    /// The board's: says what has happened, and starts anew.
+    safe fn board_fault(fault: Fault) -> !;
+}
+
+/// Gives the report a whole stack, whatever has become of the one that was in use.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+unsafe extern "C" fn HardFault() -> ! {
+    naked_asm!(
+        "mov r0, sp",
+        "ldr r1, ={start}",
+        "mov sp, r1",
+        "bl {report}",
+        start = sym _stack_start,
+        report = sym report,
+    )
+}
+
+unsafe extern "C" {
+    static _stack_start: u32;
+}
+
+/// Words that the processor puts on the stack for an exception; the program counter is the seventh.
+const FRAME_WORDS: usize = 8;
+
+extern "C" fn report(stack_pointer: usize) -> ! {
+    let (end, start) = stack::region();
+    let whole = (end..=start - FRAME_WORDS * 4).contains(&stack_pointer) && !overflowed();
+    // SAFETY: the frame that the processor has just put on the stack, which is all there.
+    let program_counter =
+        whole.then(|| unsafe { ((stack_pointer + 24) as *const usize).read_volatile() });
+    // SAFETY: a register of the system control block, which is read for its value only.
+    let status = unsafe { (0xe000_ed28 as *const u32).read_volatile() };
+    board_fault(Fault {
+        stack_pointer,
+        program_counter,
+        status,
+    })
+}
+
+/// Whether the processor failed to put its frame on the stack: MSTKERR or STKERR.
+fn overflowed() -> bool {
+    // SAFETY: as above.
+    let status = unsafe { (0xe000_ed28 as *const u32).read_volatile() };
+    status & (1 << 4 | 1 << 12) != 0
+}

@@ -1,0 +1,96 @@
+//! Board support for the Stellaris LM3S6965 evaluation board.
+//!
+//! Register names and addresses are those of the LM3S6965 data sheet.
+#![no_std]
+
+mod console;
+mod ethernet;
+mod registers;
+
+use core::fmt;
+use core::time::Duration;
+
+use board_cortex_m::fault::Fault;
+use board_cortex_m::{clock, stack};
+use cortex_m::asm;
+use cortex_m::peripheral::{NVIC, SCB};
+use responder::StackUse;
+
+pub use ethernet::Ethernet;
+
+/// The main oscillator's 8 MHz are not used: the processor runs at what it has after a reset (chapter 5.2.4; QEMU's too).
+const FREQUENCY: u32 = 12_500_000;
+
+/// The board, but for its Ethernet controller.
+#[derive(Debug)]
+pub struct Board(());
+
+impl Board {
+    /// The board and its Ethernet controller; `None` but for the first time.
+    pub fn take() -> Option<(Self, Ethernet)> {
+        let mut peripherals = cortex_m::Peripherals::take()?;
+        stack::guard(&mut peripherals.MPU);
+        registers::enable_clocks();
+        console::start();
+        clock::start(peripherals.SYST, FREQUENCY);
+        let ethernet = Ethernet::start(&<Self as responder::Board>::MAC);
+        // SAFETY: its handler may run from now on; there is no critical section that it could break.
+        unsafe { NVIC::unmask(ethernet::Interrupt) };
+        Some((Self(()), ethernet))
+    }
+}
+
+impl responder::Board for Board {
+    const NAME: &'static str = "lm3s6965";
+    const MAC: [u8; 6] = [0x02, 0x00, 0x00, 0x69, 0x65, 0x01];
+
+    fn now(&self) -> Duration {
+        clock::now()
+    }
+
+    fn seed(&self) -> u64 {
+        // It has no source of randomness; how long its start took is all that differs.
+        u64::try_from(clock::now().as_nanos()).unwrap_or(1)
+    }
+
+    fn sleep(&mut self, most: Option<Duration>) {
+        if most == Some(Duration::ZERO) {
+            return;
+        }
+        critical_section::with(|_| {
+            // What comes after this look is pending, and ends the sleep although interrupts are off.
+            if !ethernet::has_frame() {
+                asm::dsb();
+                asm::wfi();
+            }
+        });
+    }
+
+    fn set_led(&mut self, on: bool) {
+        registers::set_led(on);
+    }
+
+    fn print(&mut self, line: fmt::Arguments<'_>) {
+        console::print(line);
+    }
+
+    fn reset(&mut self) -> ! {
+        SCB::sys_reset()
+    }
+
+    fn stack() -> StackUse {
+        stack::usage()
+    }
+}
+
+#[unsafe(no_mangle)]
+fn board_fault(fault: Fault) -> ! {
+    console::print(format_args!("{fault}; starting anew"));
+    SCB::sys_reset()
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    console::print(format_args!("{info}; starting anew"));
+    SCB::sys_reset()
+}

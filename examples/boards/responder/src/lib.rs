@@ -1,0 +1,11 @@
+//! The responder: what each board runs, whatever its hardware.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod bare;
+mod board;
+mod memory;
+mod network;
+
+pub use bare::bare;
+pub use board::{Board, StackUse};
