@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use embedded_nal::{TcpFullStack, UdpFullStack};
 use unstick_core::Timeouts;
-use unstick_nal::{Entry, Limits, Slot, TcpPolicy, TcpServer, UdpPolicy, UdpServer};
+use unstick_nal::{Entry, Limits, Slot, TcpPolicy, TcpServer, UdpPolicy, UdpServer, UdpSlot};
 
 use crate::memory::{DATAGRAM_LEN, HEADER_LEN, INPUT_LEN, OUTPUT_LEN};
 use crate::service::{Service, service};
@@ -27,10 +27,12 @@ pub type Place<K> = Slot<K, Service, HEADER_LEN, INPUT_LEN, OUTPUT_LEN>;
 /// A reply over UDP that is remembered.
 pub type Remembered = Entry<DATAGRAM_LEN>;
 
+/// The place of the request that is carried out over UDP; with one octet more than a datagram may have, so that a longer one
+/// is noticed.
+pub type UdpPlace = UdpSlot<Service, HEADER_LEN, { DATAGRAM_LEN + 1 }, DATAGRAM_LEN>;
+
 type Tcp<'m, T, P> = TcpServer<'m, T, Service, P, HEADER_LEN, INPUT_LEN, OUTPUT_LEN>;
-/// One octet more than a datagram may have, so that a longer one is noticed.
-type Udp<'m, T, P> =
-    UdpServer<'m, T, Service, P, HEADER_LEN, { DATAGRAM_LEN + 1 }, DATAGRAM_LEN>;
+type Udp<'m, T, P> = UdpServer<'m, T, Service, P, HEADER_LEN, { DATAGRAM_LEN + 1 }, DATAGRAM_LEN>;
 
 /// The responder's servers on the stack `T` with the policy `P`.
 pub struct Application<'m, T: TcpFullStack + UdpFullStack, P> {
@@ -64,6 +66,7 @@ where
         stack: &mut T,
         policy: P,
         slots: &'m mut [Place<T::TcpSocket>],
+        place: &'m mut UdpPlace,
         replies: &'m mut [Remembered],
         shared: &'static Shared,
     ) -> Result<
@@ -80,7 +83,8 @@ where
         let count = slots.len();
         Ok(Self {
             tcp: TcpServer::bind(stack, PORT, policy, limits, slots).map_err(BindError::Tcp)?,
-            udp: UdpServer::bind(stack, PORT, policy, limits, replies).map_err(BindError::Udp)?,
+            udp: UdpServer::bind(stack, PORT, policy, limits, place, replies)
+                .map_err(BindError::Udp)?,
             slots: count,
             shared,
             reboot: None,
@@ -91,7 +95,11 @@ where
     ///
     /// # Errors
     /// [`nb::Error::WouldBlock`] if there was nothing to do, and nothing else: what fails is one connection or datagram.
-    pub fn poll(&mut self, stack: &mut T, now: Duration) -> nb::Result<(), core::convert::Infallible> {
+    pub fn poll(
+        &mut self,
+        stack: &mut T,
+        now: Duration,
+    ) -> nb::Result<(), core::convert::Infallible> {
         let shared = self.shared;
         if shared.is_rebooting() && self.reboot.is_none() {
             let at = now.saturating_add(GRACE);

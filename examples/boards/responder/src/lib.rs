@@ -18,7 +18,7 @@ mod run;
 mod service;
 mod shared;
 
-pub use application::{Application, BindError, PORT, Place, Remembered};
+pub use application::{Application, BindError, PORT, Place, Remembered, UdpPlace};
 #[cfg(feature = "smoltcp")]
 pub use bare::bare;
 pub use board::{Board, StackUse};

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use heapless::Vec;
 use smoltcp::iface::SocketStorage;
 use smoltcp::phy::Device;
 use smoltcp::socket::{tcp, udp};
@@ -9,7 +10,7 @@ use static_cell::{ConstStaticCell, StaticCell};
 use unstick_nal::ZeroIsEnd as Policy;
 use unstick_smoltcp::{Settings, Stack, TcpSocket};
 
-use crate::application::{Application, PORT, Place, Remembered};
+use crate::application::{Application, PORT, Place, Remembered, UdpPlace};
 use crate::board::Board;
 use crate::memory::{BUFFER_LEN, DATAGRAM_LEN, DATAGRAMS, REPLIES, SLOTS, SOCKETS};
 use crate::network::{ADDRESS, instant, interface};
@@ -18,34 +19,59 @@ use crate::shared::Shared;
 /// How long the stack has to say goodbye before the board starts anew.
 const GOODBYE: Duration = Duration::from_millis(100);
 
+/// The stack on the controller `D`.
+type NicStack<D> = Stack<'static, D, SOCKETS, 1>;
+
 /// Both directions' buffers of a TCP socket.
 type TcpBuffers = [[u8; BUFFER_LEN]; 2];
 /// Both directions' buffers of the UDP socket.
 type UdpBuffers = [[u8; DATAGRAMS * DATAGRAM_LEN]; 2];
 
-static SLOT_MEMORY: ConstStaticCell<[Place<TcpSocket>; SLOTS]> =
-    ConstStaticCell::new([const { Place::FREE }; SLOTS]);
-static REPLY_MEMORY: ConstStaticCell<[Remembered; REPLIES]> =
-    ConstStaticCell::new([const { Remembered::EMPTY }; REPLIES]);
+// Filled at the start rather than in the firmware's image: what is not all zeros would be in flash as well.
+static SLOT_MEMORY: ConstStaticCell<Vec<Place<TcpSocket>, SLOTS>> =
+    ConstStaticCell::new(Vec::new());
+static PLACE_MEMORY: StaticCell<UdpPlace> = StaticCell::new();
+static REPLY_MEMORY: ConstStaticCell<Vec<Remembered, REPLIES>> = ConstStaticCell::new(Vec::new());
+static SOCKET_MEMORY: ConstStaticCell<Vec<SocketStorage<'static>, { SOCKETS + 1 }>> =
+    ConstStaticCell::new(Vec::new());
 static TCP_MEMORY: ConstStaticCell<[TcpBuffers; SOCKETS]> =
     ConstStaticCell::new([[[0; BUFFER_LEN]; 2]; SOCKETS]);
 static UDP_MEMORY: ConstStaticCell<UdpBuffers> =
     ConstStaticCell::new([[0; DATAGRAMS * DATAGRAM_LEN]; 2]);
 static METADATA: ConstStaticCell<[[udp::PacketMetadata; DATAGRAMS]; 2]> =
     ConstStaticCell::new([[udp::PacketMetadata::EMPTY; DATAGRAMS]; 2]);
-static SOCKET_MEMORY: ConstStaticCell<[SocketStorage<'static>; SOCKETS + 1]> =
-    ConstStaticCell::new([SocketStorage::EMPTY; SOCKETS + 1]);
+/// All the places there are, each made by `place`: not inlined, for what that takes of the stack is needed only here.
+#[inline(never)]
+fn filled<T, const N: usize>(
+    memory: &'static ConstStaticCell<Vec<T, N>>,
+    place: impl Fn() -> T,
+) -> &'static mut [T] {
+    let places = memory.take();
+    while !places.is_full() {
+        let _ = places.push(place());
+    }
+    places
+}
 
-/// Serves for ever.
-pub fn run<B: Board>(mut board: B, mut nic: impl Device) -> ! {
+/// Everything that serves, in its memory: not inlined, for what the start takes of the call stack is needed only then.
+#[inline(never)]
+fn start<B: Board, D: Device>(
+    board: &B,
+    mut nic: D,
+) -> (
+    NicStack<D>,
+    Application<'static, NicStack<D>, Policy>,
+    &'static Shared,
+) {
     static SHARED: StaticCell<Shared> = StaticCell::new();
     let shared = SHARED.init(Shared::new(B::NAME, B::stack));
     let settings = Settings {
         ephemeral_port: 49152 | board.seed() as u16,
         ..Settings::default()
     };
-    let interface = interface(&board, &mut nic);
-    let mut stack = Stack::<_, SOCKETS, 1>::new(interface, nic, SOCKET_MEMORY.take(), settings);
+    let sockets = filled(&SOCKET_MEMORY, || SocketStorage::EMPTY);
+    let interface = interface(board, &mut nic);
+    let mut stack = Stack::new(interface, nic, sockets, settings);
     for [receive, transmit] in TCP_MEMORY.take() {
         let [receive, transmit] =
             [receive, transmit].map(|buffer| tcp::SocketBuffer::new(&mut buffer[..]));
@@ -59,13 +85,19 @@ pub fn run<B: Board>(mut board: B, mut nic: impl Device) -> ! {
         udp::PacketBuffer::new(&mut to_send[..], &mut transmit[..]),
     ));
 
-    let slots = SLOT_MEMORY.take();
-    let replies = REPLY_MEMORY.take();
-    let bound = Application::bind(&mut stack, Policy, slots, replies, shared);
-    let mut application = match bound {
-        Ok(application) => application,
-        Err(error) => panic!("the stack has sockets, and nobody has the port: {error:?}"),
+    let slots = filled(&SLOT_MEMORY, Place::free);
+    let place = PLACE_MEMORY.init_with(UdpPlace::free);
+    let replies = filled(&REPLY_MEMORY, Remembered::empty);
+    let Ok(application) = Application::bind(&mut stack, Policy, slots, place, replies, shared)
+    else {
+        panic!("the stack has too few sockets");
     };
+    (stack, application, shared)
+}
+
+/// Serves until told to start anew.
+pub fn run<B: Board>(mut board: B, nic: impl Device) -> ! {
+    let (mut stack, mut application, shared) = start(&board, nic);
     board.print(format_args!("listening tcp {ADDRESS}:{PORT}"));
     board.print(format_args!("listening udp {ADDRESS}:{PORT}"));
     board.print(format_args!("up"));
