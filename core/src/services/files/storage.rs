@@ -19,6 +19,85 @@ use crate::head::{Code, Refusal};
 /// opens it for one writer alone, [`commit`](Self::commit) makes it the file in one step. Dropping a writer
 /// interrupts the upload: the file is as it was, and the partial is kept for the next writer, or forgotten where
 /// there is no room for that. A service that is dropped drops its writer.
+///
+/// # Example
+///
+/// One file for reading, made when it is opened: what it says does not change while it is sent.
+///
+/// ```
+/// use core::convert::Infallible;
+/// use core::fmt::Write;
+/// use unstick_core::services::{Entry, Files, Kind, Name, Stat, Storage};
+/// use unstick_core::{Code, Refusal};
+///
+/// struct Board {
+///     uptime_s: u32,
+/// }
+///
+/// const UPTIME: Entry<'static> = Entry {
+///     name: "uptime",
+///     stat: Stat { kind: Kind::File, size: None, writable: false, partial: None },
+/// };
+///
+/// impl Storage for Board {
+///     type Reader = heapless::String<16>;
+///     type Writer = Infallible;
+///     type Listing = ();
+///
+///     fn stat(&mut self, name: Name<'_>) -> Result<Stat, Refusal> {
+///         match name.as_str() {
+///             "uptime" => Ok(UPTIME.stat),
+///             _ => Err(Refusal::new(Code::NotFound, format_args!("there is no file `{name}`"))),
+///         }
+///     }
+///
+///     fn open(&mut self, name: Name<'_>) -> Result<(Self::Reader, u64), Refusal> {
+///         self.stat(name)?;
+///         let mut text = heapless::String::new();
+///         // 10 digits at most: they fit.
+///         let _ = writeln!(text, "{} s", self.uptime_s);
+///         let len = text.len() as u64;
+///         Ok((text, len))
+///     }
+///
+///     fn read(&mut self, text: &mut Self::Reader, offset: u64, out: &mut [u8]) -> Result<usize, Refusal> {
+///         let rest = text.as_bytes().get(offset as usize..).unwrap_or_default();
+///         let len = rest.len().min(out.len());
+///         out[..len].copy_from_slice(&rest[..len]);
+///         Ok(len)
+///     }
+///
+///     fn list(&mut self, directory: Option<Name<'_>>) -> Result<(), Refusal> {
+///         match directory {
+///             None => Ok(()),
+///             Some(name) => Err(Refusal::new(Code::NotFound, format_args!("there is no directory `{name}`"))),
+///         }
+///     }
+///
+///     fn entry(&mut self, (): &mut (), place: u64) -> Result<Option<Entry<'_>>, Refusal> {
+///         Ok((place == 0).then_some(UPTIME))
+///     }
+///
+///     // `create` refuses, as it does by default: there is never a writer.
+///     fn write(&mut self, writer: &mut Infallible, _: u64, _: &[u8]) -> Result<usize, Refusal> {
+///         match *writer {}
+///     }
+///
+///     fn read_back(&mut self, writer: &mut Infallible, _: u64, _: &mut [u8]) -> Result<usize, Refusal> {
+///         match *writer {}
+///     }
+///
+///     fn commit(&mut self, writer: Infallible) -> Result<(), Refusal> {
+///         match writer {}
+///     }
+///
+///     fn discard(&mut self, writer: Infallible) {
+///         match writer {}
+///     }
+/// }
+///
+/// let files = Files::<_, 640>::new(Board { uptime_s: 5 });
+/// ```
 pub trait Storage {
     /// A file that is open for reading: what it was when it was opened, as far as the storage can hold on to that.
     type Reader;
