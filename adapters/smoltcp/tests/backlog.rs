@@ -114,7 +114,7 @@ fn burst<const CLIENTS: usize>(
 #[test]
 fn a_burst_beyond_the_sockets_is_served_in_turn() {
     for count in [5, 16, 64] {
-        let mut pair = Pair::<64>::with_clients(Settings::default(), 512, 1);
+        let mut pair = Pair::<64, 4>::with_clients(Settings::default(), 512, 1);
         pair.server.add_backlog(backlog(60));
         // Nobody has to ask twice: a second is the first time that a SYN is sent again.
         let order = burst(&mut pair, count, server_at(PORT), 1);
@@ -138,7 +138,7 @@ fn over_every_medium() {
     let addresses = [IpAddr::from(SERVER), IpAddr::from(v6(SERVER))];
     for medium in [Medium::Ethernet, Medium::Ip] {
         for address in addresses {
-            let mut pair = Pair::<24>::over(medium, Settings::default(), 512, 1);
+            let mut pair = Pair::<24, 4>::over(medium, Settings::default(), 512, 1);
             pair.server.add_backlog(backlog(20));
             let order = burst(&mut pair, 24, SocketAddr::new(address, PORT), 1);
             assert_eq!(order.len(), 24, "{medium:?} {address}");

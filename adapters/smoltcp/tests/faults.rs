@@ -5,7 +5,7 @@ mod common;
 use std::task::{Context, Waker};
 
 use common::faults::{Faults, WIRES, pair};
-use common::{PORT, Pair, Server, close, octets, receive, send};
+use common::{PORT, Pair, Server, clock, close, octets, receive, send};
 use embedded_nal::{TcpClientStack, TcpFullStack, nb};
 use smoltcp::time::Instant;
 use unstick_core::services::Echo;
@@ -101,10 +101,6 @@ fn streams_are_exact() {
 struct Echoing {
     session: Session<Echo<256>, 256, [u8; 300], [u8; 400]>,
     socket: Option<TcpSocket>,
-}
-
-fn clock(now: Instant) -> core::time::Duration {
-    core::time::Duration::from_micros(now.total_micros() as u64)
 }
 
 impl Echoing {

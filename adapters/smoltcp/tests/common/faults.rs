@@ -62,7 +62,10 @@ pub const WIRES: [Faults; 6] = [
 ];
 
 /// Two stacks on such a wire.
-pub fn pair<const CLIENTS: usize>(faults: Faults, seed: u32) -> Pair<CLIENTS> {
+pub fn pair<const TCP: usize, const SOCKETS: usize>(
+    faults: Faults,
+    seed: u32,
+) -> Pair<TCP, SOCKETS> {
     let buffer = if faults.max_size > 0 { 512 } else { 4096 };
     // A handshake and a goodbye may take a while on such a wire: each end loses so many frames, of both directions, and
     // smoltcp waits up to 60 s before it sends one again.

@@ -138,6 +138,11 @@ impl Device for Port {
     }
 }
 
+/// The clock as it is counted elsewhere.
+pub fn clock(now: Instant) -> std::time::Duration {
+    std::time::Duration::from_micros(now.total_micros() as u64)
+}
+
 pub fn leak<T: Default>(len: usize) -> &'static mut [T] {
     leak_with(len, T::default)
 }
@@ -201,9 +206,9 @@ pub fn stack<const TCP: usize, const UDP: usize>(
     stack
 }
 
-/// A server with 4 TCP sockets and a client with more, 2 of UDP each.
-pub struct Pair<const TCP: usize = CLIENTS> {
-    pub server: Server,
+/// A server with few TCP sockets and a client with more, 2 of UDP each.
+pub struct Pair<const TCP: usize = CLIENTS, const SOCKETS: usize = 4> {
+    pub server: Stack<'static, Nic, SOCKETS, 2>,
     pub client: Stack<'static, Nic, TCP, 2>,
     pub now: Instant,
     pub to_server: Queue,
@@ -224,7 +229,7 @@ impl Pair {
     }
 }
 
-impl<const TCP: usize> Pair<TCP> {
+impl<const TCP: usize, const SOCKETS: usize> Pair<TCP, SOCKETS> {
     pub fn with_clients(settings: Settings, buffer: usize, seed: u32) -> Self {
         Self::over(Medium::Ethernet, settings, buffer, seed)
     }
@@ -347,7 +352,7 @@ impl<const TCP: usize> Pair<TCP> {
     pub fn assert_at_rest(&mut self, listening: usize) {
         self.wait(60_000);
         let usage = self.server.usage();
-        let free = 4 - listening;
+        let free = SOCKETS - listening;
         assert_eq!(
             usage,
             Usage {
