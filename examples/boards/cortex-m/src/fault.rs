@@ -3,7 +3,7 @@
 use core::arch::naked_asm;
 use core::fmt;
 
-use crate::stack;
+use crate::stack::{self, Callers};
 
 /// What has happened, for the board to report.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +25,12 @@ impl fmt::Display for Fault {
                 "stack overflow: the stack pointer is {:#010x}, the stack ends at {end:#010x}",
                 self.stack_pointer
             ),
-            Some(at) => write!(f, "fault at {at:#010x}, status {:#010x}", self.status),
+            Some(at) => write!(
+                f,
+                "fault at {at:#x}, status {:#010x}, called from{}",
+                self.status,
+                Callers::of(self.stack_pointer)
+            ),
         }
     }
 }

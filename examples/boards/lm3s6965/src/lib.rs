@@ -10,8 +10,9 @@ mod registers;
 use core::fmt;
 use core::time::Duration;
 
+use board_cortex_m::clock;
 use board_cortex_m::fault::Fault;
-use board_cortex_m::{clock, stack};
+use board_cortex_m::stack::{self, Callers};
 use cortex_m::asm;
 use cortex_m::peripheral::{NVIC, SCB};
 use responder::StackUse;
@@ -90,7 +91,11 @@ fn board_fault(fault: Fault) -> ! {
 }
 
 #[panic_handler]
-fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    console::print(format_args!("{info}; starting anew"));
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Its words would be a seventh of the firmware.
+    console::print(format_args!(
+        "panic, called from{}; starting anew",
+        Callers::here()
+    ));
     SCB::sys_reset()
 }

@@ -10,6 +10,8 @@ mod application;
 mod bare;
 mod board;
 mod commands;
+mod disk;
+mod files;
 pub mod memory;
 #[cfg(feature = "smoltcp")]
 mod network;
@@ -24,5 +26,5 @@ pub use bare::bare;
 pub use board::{Board, StackUse};
 #[cfg(feature = "smoltcp")]
 pub use run::run;
-pub use service::{Service, service};
+pub use service::Services;
 pub use shared::{Load, Shared, Stats};
