@@ -257,7 +257,9 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
 
     /// When to poll next even if no frame arrives and no socket is used; `None` is never.
     pub fn poll_at(&mut self, now: Instant) -> Option<Instant> {
-        if self.unread || self.served().is_some() {
+        // A poll may also be all that a socket wants before it listens for somebody.
+        let waited_for = self.backlog.len() > 0 && self.is_starved();
+        if self.unread || waited_for || self.served().is_some() {
             return Some(now);
         }
         let interface = self.interface.poll_at(now, &self.sockets);
