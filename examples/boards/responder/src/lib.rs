@@ -6,6 +6,8 @@ mod bare;
 mod board;
 mod memory;
 mod network;
+mod overflow;
 
 pub use bare::bare;
 pub use board::{Board, StackUse};
+pub use overflow::overflow;
