@@ -183,21 +183,47 @@ impl<S: Service, const N: usize> Connection<S, N> {
     /// The same with headers of up to `max_header` octets (at most `N`) and bodies of up to `max_body` octets.
     #[must_use]
     pub fn with_limits(mut self, max_header: usize, max_body: u64) -> Self {
-        self.decoder = Decoder::with_max_header_len(max_header);
-        self.max_body = max_body;
+        self.set_limits(max_header, max_body);
         self
     }
 
     /// The same for datagrams: a call of [`transmit`](Self::transmit) writes octets of one frame only, and the
-    /// frames of a reply of several carry `offset` (PROTOCOL.md, "UDP").
+    /// frames of a reply of several carry `offset` (PROTOCOL.md, "UDP"). It counts from 0 and replaces the service's;
+    /// a reply of several frames that begins elsewhere is refused.
     ///
     /// A frame has to fit the `out` that its header is written to, or the error `too_large` takes its place.
     /// The service may need more than one call to fill it: what is behind those octets is the next call's
     /// `out`, until [`is_between_frames`](Self::is_between_frames) says that the datagram is complete.
     #[must_use]
-    pub fn for_datagrams(mut self) -> Self {
+    pub const fn for_datagrams(mut self) -> Self {
         self.datagram = true;
         self
+    }
+
+    /// Begins anew with another peer and its service, with the same limits.
+    ///
+    /// As good as a new connection, without moving one: on a board that would be stack. The service of the last peer is
+    /// dropped.
+    pub fn restart(&mut self, service: S) {
+        self.decoder.restart(self.decoder.max_header_len());
+        self.service = service;
+        self.input = Input::Await;
+        self.output = Output::Await;
+        self.id = None;
+        self.timeout_ms = None;
+        self.requests = 0;
+        self.replied = 0;
+        self.stalled = false;
+        self.full = false;
+        self.closing = false;
+        self.fault = None;
+    }
+
+    /// Takes headers of up to `max_header` octets (at most `N`) and bodies of up to `max_body` octets from the next peer
+    /// on: between [`restart`](Self::restart) and the first octet.
+    pub const fn set_limits(&mut self, max_header: usize, max_body: u64) {
+        self.decoder.restart(max_header);
+        self.max_body = max_body;
     }
 
     /// What the connection needs next.
@@ -481,16 +507,29 @@ impl<S: Service, const N: usize> Connection<S, N> {
     fn ask(&mut self, cx: &mut Context<'_>) {
         match self.service.reply(cx) {
             Poll::Pending => self.stalled = true,
+            // The client counts from 0, and would take octets from the middle of a file for its start.
+            Poll::Ready(Ok(head)) if self.datagram && head.more && self.is_elsewhere(&head) => {
+                self.service.cancel();
+                self.refuse(Refusal::new(
+                    Code::Denied,
+                    "datagrams are counted from the start of the file: resume over TCP",
+                ));
+            }
             Poll::Ready(Ok(head)) => self.output = Output::Head(self.in_reply(head)),
             Poll::Ready(Err(refusal)) => self.refuse(refusal),
         }
     }
 
+    /// Whether the service begins this frame's body elsewhere than where the reply stands.
+    fn is_elsewhere(&self, head: &Reply) -> bool {
+        head.offset.is_some_and(|offset| offset != self.replied)
+    }
+
     /// `head` as a frame of this reply.
     fn in_reply(&self, mut head: Reply) -> Reply {
         head.id = self.id;
-        if self.datagram && (head.more || self.replied > 0) {
-            head.offset = Some(self.replied);
+        if self.datagram {
+            head.offset = (head.more || self.replied > 0).then_some(self.replied);
         }
         head
     }

@@ -80,6 +80,14 @@ impl<H: Header, const N: usize> Decoder<H, N> {
         }
     }
 
+    /// Goes back to the start of a stream, with headers of up to `max` octets, or `N` if that is less.
+    ///
+    /// As good as a new decoder, without moving one of `N` octets and more: on a board that would be stack.
+    pub const fn restart(&mut self, max: usize) {
+        self.state = State::START;
+        self.max_header_len = if max < N { max } else { N };
+    }
+
     /// The most octets a header may have.
     pub const fn max_header_len(&self) -> usize {
         self.max_header_len

@@ -95,6 +95,19 @@ where
         }
     }
 
+    /// Begins anew for a peer that has connected `now`, with its service: see [`Connection::restart`].
+    pub fn restart(&mut self, service: S, now: Duration) {
+        self.connection.restart(service);
+        self.input.clear();
+        self.output.clear();
+        self.ended = false;
+        self.phase = (Phase::Idle, 0);
+        self.since = now;
+        self.moved = now;
+        self.trickled = 0;
+        self.waited = false;
+    }
+
     /// The connection.
     pub const fn connection(&self) -> &Connection<S, N> {
         &self.connection

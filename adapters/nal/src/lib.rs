@@ -60,6 +60,8 @@ extern crate std;
 
 mod limits;
 mod policy;
+#[cfg(feature = "smoltcp")]
+pub mod smoltcp_stack;
 #[cfg(all(feature = "std", unix))]
 pub mod std_stack;
 mod tcp;
@@ -70,4 +72,4 @@ pub use policy::{
     Received, Sent, TcpPolicy, Turned, UdpPolicy, UdpReceived, ZeroIsEnd, ZeroIsNothing,
 };
 pub use tcp::{Client, ClientError, Slot, TcpServer, TcpStats, Waits, body_of};
-pub use udp::{Entry, UdpClient, UdpClientError, UdpServer, UdpStats};
+pub use udp::{Entry, UdpClient, UdpClientError, UdpServer, UdpSlot, UdpStats};

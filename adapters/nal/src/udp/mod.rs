@@ -6,7 +6,7 @@ mod server;
 
 pub use cache::Entry;
 pub use client::{UdpClient, UdpClientError};
-pub use server::{UdpServer, UdpStats};
+pub use server::{UdpServer, UdpSlot, UdpStats};
 
 use unstick_core::{DecodeError, Decoder, Event, Header};
 
