@@ -388,6 +388,8 @@ impl<S: Service, const N: usize> Connection<S, N> {
         filled
     }
 
+    /// Not inlined, as others that hold whole headers: the stack is needed for decoding one.
+    #[inline(never)]
     fn begin(&mut self, request: &Request) {
         self.input = Input::Body;
         self.output = Output::Ask;
@@ -442,6 +444,7 @@ impl<S: Service, const N: usize> Connection<S, N> {
         }
     }
 
+    #[inline(never)]
     fn fail(&mut self, error: DecodeError) {
         let refusal = match error {
             DecodeError::HeaderTooLong(len) => Refusal::new(

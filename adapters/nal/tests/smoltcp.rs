@@ -303,12 +303,17 @@ fn who_is_one_too_many_is_told_busy() {
     for peer in &first {
         assert_eq!(try_answer(&mut &peer.heard[..]).unwrap().1, b"first");
     }
+    // The end is right behind it, and not only after a silence.
+    board.peer(vec![], false);
+    let told = board.pair.now;
+    assert_eq!(served(&board.outcomes(1), b""), 0);
+    assert!(board.pair.now - told < smoltcp::time::Duration::from_millis(20));
     for _ in 0..5 {
         // What nobody reads must not have its reset eat the answer.
         board.peer(echo(&[b'x'; 6000]), false);
     }
     assert_eq!(served(&board.outcomes(10), b""), 0);
-    assert_eq!(board.tcp.stats().refused, 5);
+    assert_eq!(board.tcp.stats().refused, 6);
     for mut peer in first {
         peer.unsent = echo(b"again");
         peer.ends = true;
@@ -554,6 +559,16 @@ fn a_datagram_that_is_too_long_does_not_hide_the_next() {
     hear(&mut board, &mut socket).unwrap();
     say(&mut board, &mut socket, &echo(&[0; 1200]));
     say(&mut board, &mut socket, &echo(b"hello"));
+    board.pair.poll();
+    // Both are there: a board that had nothing to do now would sleep.
+    let now = since_boot(board.pair.now);
+    let poll = || {
+        board
+            .udp
+            .poll(&mut board.pair.server, now, |_| Service::new())
+    };
+    let passes = std::iter::repeat_with(poll).take_while(Result::is_ok);
+    assert!(passes.count() >= 2);
     assert_eq!(hear(&mut board, &mut socket).unwrap().1, b"hello");
     assert_eq!(hear(&mut board, &mut socket), None);
 }

@@ -2,7 +2,8 @@
 //!
 //! A peer is held as the frame with its SYN, which is given to smoltcp once a socket listens.
 
-use smoltcp::phy::{ChecksumCapabilities, Medium};
+use smoltcp::iface::{Interface, SocketSet};
+use smoltcp::phy::{ChecksumCapabilities, DeviceCapabilities, Medium};
 use smoltcp::time::{Duration, Instant};
 #[cfg(feature = "medium-ip")]
 use smoltcp::wire::IpVersion;
@@ -65,7 +66,7 @@ pub(crate) struct Segment {
     pub(crate) remote: IpEndpoint,
     pub(crate) local: IpEndpoint,
     /// Else it is a reset.
-    pub(crate) is_syn: bool,
+    is_syn: bool,
     seq: TcpSeqNumber,
     /// How many sequence numbers it takes.
     len: usize,
@@ -73,7 +74,7 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// The segment in a frame that is one as a whole, and valid as far as `sums` are to be checked.
-    pub(crate) fn parse(frame: &[u8], medium: Medium, sums: &ChecksumCapabilities) -> Option<Self> {
+    fn parse(frame: &[u8], medium: Medium, sums: &ChecksumCapabilities) -> Option<Self> {
         match medium {
             #[cfg(feature = "medium-ethernet")]
             Medium::Ethernet => {
@@ -159,22 +160,61 @@ impl Segment {
     }
 }
 
+/// A frame that has arrived, and what is to be known of the stack to judge it.
+pub(crate) struct Arrived<'s, 'a> {
+    pub(crate) frame: &'s [u8],
+    pub(crate) capabilities: &'s DeviceCapabilities,
+    pub(crate) interface: &'s Interface,
+    pub(crate) sockets: &'s SocketSet<'a>,
+    /// The ports that are listened on.
+    pub(crate) listeners: &'s [u16],
+    pub(crate) now: Instant,
+}
+
 /// Who waits for a socket, in the order in which they came.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog<'a> {
     entries: &'a mut [Pending],
     /// How many of the entries are in use, those in front.
     len: usize,
+    /// [`keep`](Self::keep), if there are entries. Called by this pointer only, it is not even linked into firmware that has no
+    /// backlog: 1.5 kB of flash.
+    keep: Option<fn(&mut Self, &Arrived<'_, '_>) -> bool>,
 }
 
 impl<'a> Backlog<'a> {
-    pub(crate) const fn new(entries: &'a mut [Pending]) -> Self {
-        Self { entries, len: 0 }
+    pub(crate) fn new(entries: &'a mut [Pending]) -> Self {
+        Self {
+            keep: (!entries.is_empty()).then_some(Self::keep),
+            entries,
+            len: 0,
+        }
     }
 
-    /// Whether nobody can ever be held.
-    pub(crate) const fn is_absent(&self) -> bool {
-        self.entries.is_empty()
+    /// Looks at a frame before the interface does; whether it is kept from it.
+    pub(crate) fn look(&mut self, arrived: &Arrived<'_, '_>) -> bool {
+        self.keep.is_some_and(|keep| keep(self, arrived))
+    }
+
+    /// Keeps the SYN for which no socket listens, and lets go of it at its reset.
+    fn keep(&mut self, arrived: &Arrived<'_, '_>) -> bool {
+        let (medium, sums) = (arrived.capabilities.medium, &arrived.capabilities.checksum);
+        let Some(segment) = Segment::parse(arrived.frame, medium, sums) else {
+            return false;
+        };
+        let Segment { local, is_syn, .. } = segment;
+        if !arrived.listeners.contains(&local.port) || !arrived.interface.has_ip_addr(local.addr) {
+            return false;
+        }
+        if !is_syn {
+            self.reset(&segment, medium);
+            return false;
+        }
+        let keeps = !crate::tcp::takes(arrived.sockets, &segment);
+        if keeps {
+            self.hold(arrived.frame, &segment, medium, arrived.now);
+        }
+        keeps
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -224,7 +264,7 @@ impl<'a> Backlog<'a> {
 
     /// Holds the frame with this SYN, instead of an earlier one of the same connection. Without room for it, and when it is too
     /// long, it is lost: peers send theirs again.
-    pub(crate) fn hold(&mut self, frame: &[u8], syn: &Segment, medium: Medium, now: Instant) {
+    fn hold(&mut self, frame: &[u8], syn: &Segment, medium: Medium, now: Instant) {
         let Some(pending) = Pending::new(frame, syn.local.port, now) else {
             return;
         };
@@ -239,7 +279,7 @@ impl<'a> Backlog<'a> {
     }
 
     /// Lets go of the peer that takes its SYN back. A number that it cannot know is somebody else's.
-    pub(crate) fn reset(&mut self, reset: &Segment, medium: Medium) {
+    fn reset(&mut self, reset: &Segment, medium: Medium) {
         if let Some((index, syn)) = self.find(reset, medium) {
             let ahead = usize::try_from(reset.seq.0.wrapping_sub(syn.seq.0));
             if ahead.is_ok_and(|ahead| ahead <= syn.len) {

@@ -9,7 +9,7 @@ use smoltcp::socket::{AnySocket, tcp, udp};
 use smoltcp::time::{Duration, Instant};
 
 use crate::address::Ports;
-use crate::backlog::{Backlog, Pending, Segment};
+use crate::backlog::{Arrived, Backlog, Pending};
 use crate::clock::until;
 use crate::frame::OneFrame;
 use crate::tcp::TcpSlot;
@@ -257,7 +257,9 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
 
     /// When to poll next even if no frame arrives and no socket is used; `None` is never.
     pub fn poll_at(&mut self, now: Instant) -> Option<Instant> {
-        if self.unread || self.served().is_some() {
+        // A poll may also be all that a socket wants before it listens for somebody.
+        let waited_for = self.backlog.len() > 0 && self.is_starved();
+        if self.unread || waited_for || self.served().is_some() {
             return Some(now);
         }
         let interface = self.interface.poll_at(now, &self.sockets);
@@ -299,18 +301,16 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
         };
         let meta = received.meta();
         received.consume(|frame| {
-            if !backlog.is_absent()
-                && let (medium, sums) = (capabilities.medium, &capabilities.checksum)
-                && let Some(segment) = Segment::parse(frame, medium, sums)
-                && listeners.contains(&segment.local.port)
-                && interface.has_ip_addr(segment.local.addr)
-            {
-                if !segment.is_syn {
-                    backlog.reset(&segment, medium);
-                } else if !crate::tcp::takes(sockets, &segment) {
-                    backlog.hold(frame, &segment, medium, now);
-                    return PollIngressSingleResult::PacketProcessed;
-                }
+            let arrived = Arrived {
+                frame,
+                capabilities: &capabilities,
+                interface,
+                sockets,
+                listeners,
+                now,
+            };
+            if backlog.look(&arrived) {
+                return PollIngressSingleResult::PacketProcessed;
             }
             let answer = Some(answer);
             let mut device = OneFrame {

@@ -9,6 +9,8 @@ use crate::tools::Need;
 
 /// The workspace of the firmware.
 pub const MANIFEST: &str = "examples/boards/Cargo.toml";
+/// What cargo finds by itself when it is called there.
+pub const CONFIG: &str = "examples/boards/.cargo/config.toml";
 
 /// A board for which there is firmware.
 #[derive(Debug)]
@@ -87,15 +89,22 @@ impl Board {
 
     /// Builds the board's programs.
     pub fn build(&self) -> Result<()> {
-        run(cargo(["build", "--release", "--manifest-path", MANIFEST])
-            .args([
-                "--package",
-                self.name,
-                "--target",
-                self.target,
-                "--target-dir",
-            ])
-            .arg(directory()))
+        run(cargo([
+            "build",
+            "--release",
+            "--config",
+            CONFIG,
+            "--manifest-path",
+            MANIFEST,
+        ])
+        .args([
+            "--package",
+            self.name,
+            "--target",
+            self.target,
+            "--target-dir",
+        ])
+        .arg(directory()))
     }
 
     /// Where one of them is, once it is built.

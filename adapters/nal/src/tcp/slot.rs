@@ -161,6 +161,9 @@ impl<K, S: Service, const N: usize, const IN: usize, const OUT: usize> Slot<K, S
     }
 
     /// At most one send or receive; whether there was something to do.
+    ///
+    /// Not inlined, for the same reason as [`occupy`](Self::occupy).
+    #[inline(never)]
     pub(super) fn poll<T, P>(&mut self, pass: &mut Pass<'_, '_, T, P>) -> bool
     where
         T: TcpClientStack<TcpSocket = K>,

@@ -433,6 +433,7 @@ where
     }
 
     /// Stops what the service has begun, and says why.
+    #[inline(never)]
     fn give_up(&mut self, stack: &mut T, refusal: Refusal, now: Duration) {
         if let Some(turn) = self.turn.take() {
             self.slot.connection.abort(refusal.clone());
@@ -462,6 +463,7 @@ where
     }
 
     /// Ends a reply with an error, which is kept if there is an entry for it.
+    #[inline(never)]
     fn refuse_admitted(
         &mut self,
         stack: &mut T,
@@ -483,6 +485,7 @@ where
     }
 
     /// Answers what has no entry.
+    #[inline(never)]
     fn refuse(&mut self, stack: &mut T, to: Addressee, refusal: Refusal) {
         let mut frame = [0; ERROR_LEN];
         let len = error_frame(refusal, to.id, 0, &mut frame);
@@ -498,6 +501,7 @@ where
     }
 
     /// What is said to a datagram of `len` octets that is no frame.
+    #[inline(never)]
     fn refusal(&self, len: usize, error: DecodeError) -> Refusal {
         match error {
             // As long as can be: the stack may have cut it.

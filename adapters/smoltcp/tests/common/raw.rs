@@ -17,6 +17,8 @@ pub struct Raw {
     pub from_server: Queue,
     pub now: Instant,
     pub address: Ipv4Address,
+    /// The port of the server that it speaks to.
+    pub port: u16,
 }
 
 /// What the server says: to which port, and control, sequence number, acknowledged number, length.
@@ -32,6 +34,7 @@ impl Raw {
             from_server,
             now: Instant::ZERO,
             address: CLIENT,
+            port: PORT,
         }
     }
 
@@ -123,7 +126,7 @@ impl Raw {
     ) {
         let repr = TcpRepr {
             src_port: port,
-            dst_port: PORT,
+            dst_port: self.port,
             control,
             seq_number: TcpSeqNumber(seq),
             ack_number: ack,

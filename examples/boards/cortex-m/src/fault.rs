@@ -6,7 +6,7 @@ use core::panic::PanicInfo;
 
 use cortex_m::peripheral::SCB;
 
-use crate::stack;
+use crate::stack::{self, Callers};
 
 /// What has happened.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,12 @@ impl fmt::Display for Fault {
                 "stack overflow: the stack pointer is {:#010x}, the stack ends at {end:#010x}",
                 self.stack_pointer
             ),
-            Some(at) => write!(f, "fault at {at:#010x}, status {:#010x}", self.status),
+            Some(at) => write!(
+                f,
+                "fault at {at:#x}, status {:#010x}, called from{}",
+                self.status,
+                Callers::of(self.stack_pointer)
+            ),
         }
     }
 }
@@ -44,8 +49,9 @@ fn last_words(reason: impl fmt::Display) -> ! {
 }
 
 #[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    last_words(info)
+fn panic(_: &PanicInfo<'_>) -> ! {
+    // Its words would be a seventh of the firmware.
+    last_words(format_args!("panic, called from{}", Callers::here()))
 }
 
 /// Gives the report a whole stack, whatever has become of the one that was in use.

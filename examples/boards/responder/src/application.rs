@@ -6,8 +6,8 @@ use embedded_nal::{TcpFullStack, UdpFullStack};
 use unstick_core::Timeouts;
 use unstick_nal::{Entry, Limits, Slot, TcpPolicy, TcpServer, UdpPolicy, UdpServer, UdpSlot};
 
-use crate::memory::{DATAGRAM_LEN, HEADER_LEN, INPUT_LEN, OUTPUT_LEN};
-use crate::service::{Service, service};
+use crate::memory::{DATAGRAM_LEN, FILES_FRAME_LEN, HEADER_LEN, INPUT_LEN, OUTPUT_LEN};
+use crate::service::Services;
 use crate::shared::{Load, Shared};
 
 /// The port, TCP's and UDP's.
@@ -22,17 +22,17 @@ const TIMEOUTS: Timeouts = Timeouts {
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The place of one peer on a stack with the TCP sockets `K`.
-pub type Place<K> = Slot<K, Service, HEADER_LEN, INPUT_LEN, OUTPUT_LEN>;
+pub type Place<K> = Slot<K, Services, HEADER_LEN, INPUT_LEN, OUTPUT_LEN>;
 
 /// A reply over UDP that is remembered.
 pub type Remembered = Entry<DATAGRAM_LEN>;
 
 /// The place of the request that is carried out over UDP; with one octet more than a datagram may have, so that a longer one
 /// is noticed.
-pub type UdpPlace = UdpSlot<Service, HEADER_LEN, { DATAGRAM_LEN + 1 }, DATAGRAM_LEN>;
+pub type UdpPlace = UdpSlot<Services, HEADER_LEN, { DATAGRAM_LEN + 1 }, DATAGRAM_LEN>;
 
-type Tcp<'m, T, P> = TcpServer<'m, T, Service, P, HEADER_LEN, INPUT_LEN, OUTPUT_LEN>;
-type Udp<'m, T, P> = UdpServer<'m, T, Service, P, HEADER_LEN, { DATAGRAM_LEN + 1 }, DATAGRAM_LEN>;
+type Tcp<'m, T, P> = TcpServer<'m, T, Services, P, HEADER_LEN, INPUT_LEN, OUTPUT_LEN>;
+type Udp<'m, T, P> = UdpServer<'m, T, Services, P, HEADER_LEN, { DATAGRAM_LEN + 1 }, DATAGRAM_LEN>;
 
 /// The responder's servers on the stack `T` with the policy `P`.
 pub struct Application<'m, T: TcpFullStack + UdpFullStack, P> {
@@ -109,10 +109,22 @@ where
         }
         // A stack that fails to accept is tried again after a while, by the server.
         let idle = matches!(
-            self.tcp.poll(stack, now, |_| service(shared)),
+            self.tcp
+                .poll(stack, now, |_| Services::new(shared, u64::MAX)),
             Err(nb::Error::WouldBlock)
-        ) & self.udp.poll(stack, now, |_| service(shared)).is_err();
-        shared.report(Load {
+        ) & self
+            .udp
+            .poll(stack, now, |_| Services::new(shared, FILES_FRAME_LEN))
+            .is_err();
+        match idle {
+            true => Err(nb::Error::WouldBlock),
+            false => Ok(()),
+        }
+    }
+
+    /// Has [`Shared`] know what the servers do.
+    pub fn report(&self, now: Duration) {
+        self.shared.report(Load {
             uptime: now,
             slots: self.slots,
             taken: self.tcp.taken(),
@@ -120,10 +132,6 @@ where
             tcp: self.tcp.stats(),
             udp: self.udp.stats(),
         });
-        match idle {
-            true => Err(nb::Error::WouldBlock),
-            false => Ok(()),
-        }
     }
 
     /// When there is something to do unless the network has something before.

@@ -10,6 +10,8 @@ mod application;
 mod bare;
 mod board;
 mod commands;
+mod disk;
+mod files;
 pub mod memory;
 #[cfg(feature = "smoltcp")]
 mod network;
@@ -26,5 +28,5 @@ pub use board::{Board, StackUse};
 pub use overflow::overflow;
 #[cfg(feature = "smoltcp")]
 pub use run::run;
-pub use service::{Service, service};
+pub use service::Services;
 pub use shared::{Load, Shared, Stats};

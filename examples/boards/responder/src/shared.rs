@@ -8,6 +8,7 @@ use critical_section::Mutex;
 use unstick_nal::{TcpStats, UdpStats};
 
 use crate::board::StackUse;
+use crate::disk::Disk;
 
 /// What all connections see of the board, and may ask of it. The board does it once they have had their answers.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ struct State {
     load: Load,
     led: bool,
     reboot: bool,
+    disk: Disk,
 }
 
 /// What the servers have done so far, and are doing.
@@ -51,6 +53,7 @@ impl Shared {
                 load: Load::default(),
                 led: false,
                 reboot: false,
+                disk: Disk::new(),
             })),
         }
     }
@@ -97,6 +100,11 @@ impl Shared {
     /// Has the board start anew.
     pub fn reboot(&self) {
         self.with(|state| state.reboot = true);
+    }
+
+    /// Looks at the files in memory.
+    pub(crate) fn disk<R>(&self, look: impl FnOnce(&mut Disk) -> R) -> R {
+        self.with(|state| look(&mut state.disk))
     }
 
     fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
