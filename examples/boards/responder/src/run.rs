@@ -113,8 +113,7 @@ fn start<B: Board, D: Device>(board: &B, mut nic: D) -> Running<D> {
     let slots = filled(&SLOT_MEMORY, Place::free);
     let place = made(&PLACE_MEMORY, UdpPlace::free);
     let replies = filled(&REPLY_MEMORY, Remembered::empty);
-    let Ok(application) =
-        Application::bind(&mut stack, Policy::default(), slots, place, replies, shared)
+    let Ok(application) = Application::bind(&mut stack, Policy, slots, place, replies, shared)
     else {
         panic!("the stack has too few sockets");
     };
