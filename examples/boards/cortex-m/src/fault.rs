@@ -15,8 +15,8 @@ struct Fault {
     stack_pointer: usize,
     /// The instruction, unless the stack was no place to keep it.
     program_counter: Option<usize>,
-    /// The configurable fault status register (Armv7-M Architecture Reference Manual, B3.2.15).
-    status: u32,
+    /// The configurable fault status register (Armv7-M Architecture Reference Manual, B3.2.15); Armv6-M has none.
+    status: Option<u32>,
 }
 
 impl fmt::Display for Fault {
@@ -28,12 +28,13 @@ impl fmt::Display for Fault {
                 "stack overflow: the stack pointer is {:#010x}, the stack ends at {end:#010x}",
                 self.stack_pointer
             ),
-            Some(at) => write!(
-                f,
-                "fault at {at:#x}, status {:#010x}, called from{}",
-                self.status,
-                Callers::of(self.stack_pointer)
-            ),
+            Some(at) => {
+                write!(f, "fault at {at:#x}, ")?;
+                if let Some(status) = self.status {
+                    write!(f, "status {status:#010x}, ")?;
+                }
+                write!(f, "called from{}", Callers::of(self.stack_pointer))
+            }
         }
     }
 }
@@ -77,12 +78,11 @@ const FRAME_WORDS: usize = 8;
 
 extern "C" fn report(stack_pointer: usize) -> ! {
     let (end, start) = stack::region();
-    let whole = (end..=start - FRAME_WORDS * 4).contains(&stack_pointer) && !overflowed();
+    let status = status();
+    let whole = (end..=start - FRAME_WORDS * 4).contains(&stack_pointer) && !overflowed(status);
     // SAFETY: the frame that the processor has just put on the stack, which is all there.
     let program_counter =
         whole.then(|| unsafe { ((stack_pointer + 24) as *const usize).read_volatile() });
-    // SAFETY: a register of the system control block, which is read for its value only.
-    let status = unsafe { (0xe000_ed28 as *const u32).read_volatile() };
     last_words(Fault {
         stack_pointer,
         program_counter,
@@ -90,9 +90,18 @@ extern "C" fn report(stack_pointer: usize) -> ! {
     })
 }
 
-/// Whether the processor failed to put its frame on the stack: MSTKERR or STKERR.
-fn overflowed() -> bool {
-    // SAFETY: as above.
-    let status = unsafe { (0xe000_ed28 as *const u32).read_volatile() };
-    status & (1 << 4 | 1 << 12) != 0
+#[cfg(not(armv6m))]
+fn status() -> Option<u32> {
+    // SAFETY: a register of the system control block, which is read for its value only.
+    Some(unsafe { (0xe000_ed28 as *const u32).read_volatile() })
+}
+
+#[cfg(armv6m)]
+fn status() -> Option<u32> {
+    None
+}
+
+/// Whether the processor failed to put its frame on the stack, as far as it can tell: MSTKERR or STKERR.
+fn overflowed(status: Option<u32>) -> bool {
+    status.is_some_and(|status| status & (1 << 4 | 1 << 12) != 0)
 }
