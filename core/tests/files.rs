@@ -66,15 +66,17 @@ impl<S: Service> Peer<S> {
                     }
                 }
                 Needs::Read => {
-                    let most = [1, 8, 64][choices.below(3)];
+                    let most = [64, 8, 1][choices.below(3)];
                     let room = self.session.room();
-                    let len = stream.len().min(room.len()).min(1 + choices.below(most));
+                    let most = most - choices.below(most);
+                    let len = stream.len().min(room.len()).min(most);
                     room[..len].copy_from_slice(&stream[..len]);
                     stream = &stream[len..];
                     self.session.received(len, Duration::ZERO);
                 }
                 Needs::Write => {
-                    let len = self.session.unsent().len().min(1 + choices.below(256));
+                    let most = 256 - choices.below(256);
+                    let len = self.session.unsent().len().min(most);
                     self.sent.extend_from_slice(&self.session.unsent()[..len]);
                     self.session.sent(len, Duration::ZERO);
                 }
