@@ -296,13 +296,14 @@ impl<S: Service, const N: usize> Connection<S, N> {
                 self.offer(input);
                 continue;
             }
-            match self.decoder.decode(input) {
+            // Looked at where it is: a header that is moved is on the stack twice.
+            match &self.decoder.decode(input) {
                 Ok(None) => return,
-                Ok(Some(Event::Header(request))) => self.begin(&request),
+                Ok(Some(Event::Header(request))) => self.begin(request),
                 // Of a request that was refused.
                 Ok(Some(Event::Body(_))) => {}
                 Ok(Some(Event::End)) => self.end(),
-                Err(error) => self.fail(error),
+                Err(error) => self.fail(*error),
             }
         }
     }

@@ -228,6 +228,7 @@ where
     ///
     /// A request that is over its `timeout_ms` ends alone; a header or a peer that is too slow ends the connection,
     /// and a connection between requests ends without a word.
+    #[inline(never)]
     pub fn keep_deadlines(&mut self, timeouts: &Timeouts, needs: Needs, now: Duration) -> bool {
         let Some((_, overdue)) = self
             .next_deadline(timeouts, needs)

@@ -5,8 +5,6 @@
 use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::phy::{ChecksumCapabilities, DeviceCapabilities, Medium};
 use smoltcp::time::{Duration, Instant};
-#[cfg(feature = "medium-ip")]
-use smoltcp::wire::IpVersion;
 #[cfg(feature = "medium-ethernet")]
 use smoltcp::wire::{EthernetFrame, EthernetProtocol};
 use smoltcp::wire::{IpAddress, IpEndpoint, IpProtocol, TcpPacket, TcpRepr, TcpSeqNumber};
@@ -88,12 +86,12 @@ impl Segment {
                 }
             }
             #[cfg(feature = "medium-ip")]
-            Medium::Ip => match IpVersion::of_packet(frame).ok()? {
+            // The version. smoltcp's own look at it panics on an empty frame.
+            Medium::Ip => match frame.first()? >> 4 {
                 #[cfg(feature = "proto-ipv4")]
-                IpVersion::Ipv4 => Self::parse_ipv4(frame, sums),
+                4 => Self::parse_ipv4(frame, sums),
                 #[cfg(feature = "proto-ipv6")]
-                IpVersion::Ipv6 => Self::parse_ipv6(frame, sums),
-                #[allow(unreachable_patterns)]
+                6 => Self::parse_ipv6(frame, sums),
                 _ => None,
             },
             #[allow(unreachable_patterns)]
@@ -302,5 +300,43 @@ impl<'a> Backlog<'a> {
     pub(crate) fn deadline(&self, wait: Duration) -> Option<Instant> {
         let all = self.held().iter();
         all.map(|pending| after(pending.since, wait)).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 5000,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        /// What looks like TCP from afar is looked at to its end.
+        #[test]
+        fn hostile_frames(mut octets in vec(any::<u8>(), 0..200), version: bool, sums: bool) {
+            let sums = match sums {
+                true => ChecksumCapabilities::default(),
+                false => ChecksumCapabilities::ignored(),
+            };
+            let ip: &[(usize, u8)] = match version {
+                false => &[(0, 0x45), (2, 0), (6, 0), (7, 0), (9, 6), (32, 0x50), (33, 2)],
+                true => &[(0, 0x60), (4, 0), (6, 6), (52, 0x80), (53, 2)],
+            };
+            for (at, octet) in ip {
+                octets.iter_mut().skip(*at).take(1).for_each(|it| *it = *octet);
+            }
+            let kind: [u8; 2] = if version { [0x86, 0xdd] } else { [8, 0] };
+            let framed = [&[2; 12][..], &kind, &octets].concat();
+            for (medium, frame) in [(Medium::Ip, &octets), (Medium::Ethernet, &framed)] {
+                let segment = Segment::parse(frame, medium, &sums);
+                prop_assert!(segment.is_none_or(|it| it.is_syn && it.local.port != 0));
+            }
+        }
     }
 }

@@ -354,6 +354,7 @@ impl<K, S: Service, const N: usize, const IN: usize, const OUT: usize> Turn<'_, 
     }
 
     /// Ends what has taken too long, if anything has; whether it has.
+    #[inline(never)]
     fn give_up_what_is_late<T, P>(&mut self, pass: &Pass<'_, '_, T, P>, needs: Needs) -> bool {
         let now = pass.now;
         let request = self.session.connection().requests();

@@ -1,19 +1,22 @@
-//! Faults: where the program was, and whether the stack had overflowed.
+//! Faults and panics: says on the console where the program was, and whether the stack had overflowed; starts anew.
 
 use core::arch::naked_asm;
 use core::fmt;
+use core::panic::PanicInfo;
+
+use cortex_m::peripheral::SCB;
 
 use crate::stack::{self, Callers};
 
-/// What has happened, for the board to report.
+/// What has happened.
 #[derive(Debug, Clone, Copy)]
-pub struct Fault {
+struct Fault {
     /// The stack pointer when it happened.
-    pub stack_pointer: usize,
+    stack_pointer: usize,
     /// The instruction, unless the stack was no place to keep it.
-    pub program_counter: Option<usize>,
+    program_counter: Option<usize>,
     /// The configurable fault status register (Armv7-M Architecture Reference Manual, B3.2.15); Armv6-M has none.
-    pub status: Option<u32>,
+    status: Option<u32>,
 }
 
 impl fmt::Display for Fault {
@@ -37,8 +40,19 @@ impl fmt::Display for Fault {
 }
 
 unsafe extern "Rust" {
-    /// The board's: says what has happened, and starts anew.
-    safe fn board_fault(fault: Fault) -> !;
+    /// The board's: writes a line to the console, at whatever point the program was.
+    safe fn board_print(line: fmt::Arguments<'_>);
+}
+
+fn last_words(reason: impl fmt::Display) -> ! {
+    board_print(format_args!("{reason}; starting anew"));
+    SCB::sys_reset()
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    // Its words would be a seventh of the firmware.
+    last_words(format_args!("panic, called from{}", Callers::here()))
 }
 
 /// Gives the report a whole stack, whatever has become of the one that was in use.
@@ -69,7 +83,7 @@ extern "C" fn report(stack_pointer: usize) -> ! {
     // SAFETY: the frame that the processor has just put on the stack, which is all there.
     let program_counter =
         whole.then(|| unsafe { ((stack_pointer + 24) as *const usize).read_volatile() });
-    board_fault(Fault {
+    last_words(Fault {
         stack_pointer,
         program_counter,
         status,

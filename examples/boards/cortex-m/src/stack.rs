@@ -2,7 +2,7 @@
 //! can be seen.
 //!
 //! The board's `memory.x` gives it a region of its own at the start of the memory, named by `_stack_end` and
-//! `_stack_start`. Below that is nothing, and an access there faults: see [`fault`](crate::fault). Where the processor has a
+//! `_stack_start`. Below that is nothing, and an access there faults: see `fault.rs`. Where the processor has a
 //! memory protection unit, [`guard`] has it see to that, since some chips and emulators let an access to nothing pass.
 
 use core::{fmt, ptr};

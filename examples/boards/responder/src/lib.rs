@@ -15,6 +15,7 @@ mod files;
 pub mod memory;
 #[cfg(feature = "smoltcp")]
 mod network;
+mod overflow;
 #[cfg(feature = "smoltcp")]
 mod run;
 mod service;
@@ -24,6 +25,7 @@ pub use application::{Application, BindError, PORT, Place, Remembered, UdpPlace}
 #[cfg(feature = "smoltcp")]
 pub use bare::bare;
 pub use board::{Board, StackUse};
+pub use overflow::overflow;
 #[cfg(feature = "smoltcp")]
 pub use run::run;
 pub use service::Services;

@@ -45,8 +45,8 @@ static SOCKET_MEMORY: ConstStaticCell<Vec<SocketStorage<'static>, { SOCKETS + 1 
 static BACKLOG_MEMORY: ConstStaticCell<Vec<Pending, BACKLOG>> = ConstStaticCell::new(Vec::new());
 static TCP_MEMORY: ConstStaticCell<[TcpBuffers; SOCKETS]> =
     ConstStaticCell::new([[[0; BUFFER_LEN]; 2]; SOCKETS]);
-static UDP_RECEIVED: ConstStaticCell<Queue<DATAGRAMS>> = ConstStaticCell::new(Queue::EMPTY);
-static UDP_TO_SEND: ConstStaticCell<Queue<1>> = ConstStaticCell::new(Queue::EMPTY);
+static UDP_RECEIVED: StaticCell<Queue<DATAGRAMS>> = StaticCell::new();
+static UDP_TO_SEND: StaticCell<Queue<1>> = StaticCell::new();
 
 /// Datagrams that wait in the stack.
 struct Queue<const N: usize> {
@@ -55,10 +55,12 @@ struct Queue<const N: usize> {
 }
 
 impl<const N: usize> Queue<N> {
-    const EMPTY: Self = Self {
-        metadata: [udp::PacketMetadata::EMPTY; N],
-        octets: [[0; DATAGRAM_LEN]; N],
-    };
+    fn new() -> Self {
+        Self {
+            metadata: [udp::PacketMetadata::EMPTY; N],
+            octets: [[0; DATAGRAM_LEN]; N],
+        }
+    }
 
     fn buffer(&mut self) -> udp::PacketBuffer<'_> {
         udp::PacketBuffer::new(&mut self.metadata[..], self.octets.as_flattened_mut())
@@ -104,15 +106,14 @@ fn start<B: Board, D: Device>(board: &B, mut nic: D) -> Running<D> {
     }
     stack.add_backlog(filled(&BACKLOG_MEMORY, || Pending::EMPTY));
     let _ = stack.add_udp(udp::Socket::new(
-        UDP_RECEIVED.take().buffer(),
-        UDP_TO_SEND.take().buffer(),
+        made(&UDP_RECEIVED, Queue::new).buffer(),
+        made(&UDP_TO_SEND, Queue::new).buffer(),
     ));
 
     let slots = filled(&SLOT_MEMORY, Place::free);
     let place = made(&PLACE_MEMORY, UdpPlace::free);
     let replies = filled(&REPLY_MEMORY, Remembered::empty);
-    let Ok(application) =
-        Application::bind(&mut stack, Policy::default(), slots, place, replies, shared)
+    let Ok(application) = Application::bind(&mut stack, Policy, slots, place, replies, shared)
     else {
         panic!("the stack has too few sockets");
     };
