@@ -30,6 +30,7 @@
 //! - Sockets that were accepted all have the session 0, so that what was said of a closed connection is taken for the
 //!   next one's that has its number.
 //! - It panics when the module says what it does not know.
+//! - It makes a table of 256 words, on the call stack, for the checksum of each command.
 #![no_std]
 #![forbid(unsafe_code)]
 
