@@ -60,6 +60,8 @@ extern crate std;
 
 mod limits;
 mod policy;
+#[cfg(feature = "smoltcp")]
+pub mod smoltcp_stack;
 #[cfg(all(feature = "std", unix))]
 pub mod std_stack;
 mod tcp;

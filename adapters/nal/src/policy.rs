@@ -1,13 +1,13 @@
 //! What embedded-nal leaves open, settled for each stack.
 //!
-//! | situation | std-embedded-nal 0.4 | smoltcp-nal 0.7 |
-//! |---|---|---|
-//! | TCP receive, nothing there | `WouldBlock` | `Ok(0)` |
-//! | TCP receive, end of stream | `Ok(0)` | `PipeClosed` |
-//! | TCP send, no room | `WouldBlock` | `Ok(0)` |
-//! | TCP reset | `Other` | `PipeClosed` |
-//! | UDP receive, nothing there | `WouldBlock` | `Other` |
-//! | UDP, datagram longer than the buffer | cut silently | `Other` |
+//! | situation | std-embedded-nal 0.4 | smoltcp-nal 0.7 | unstick-smoltcp |
+//! |---|---|---|---|
+//! | TCP receive, nothing there | `WouldBlock` | `Ok(0)` | `WouldBlock` |
+//! | TCP receive, end of stream | `Ok(0)` | `PipeClosed` | `Ok(0)` |
+//! | TCP send, no room | `WouldBlock` | `Ok(0)` | `WouldBlock` |
+//! | TCP reset | `Other` | `PipeClosed` | `PipeClosed` |
+//! | UDP receive, nothing there | `WouldBlock` | `Other` | `WouldBlock` |
+//! | UDP, datagram longer than the buffer | cut silently | `Other` | `Truncated`, and it is gone |
 
 use core::net::SocketAddr;
 
@@ -43,8 +43,8 @@ pub struct Turned;
 
 /// How the TCP side of the stack `T` is to be understood.
 ///
-/// Ready-made are [`ZeroIsEnd`] and [`ZeroIsNothing`], and for std-embedded-nal `std_stack::Policy`. A stack that can do more
-/// than embedded-nal says, a half-close for instance, has a policy of its own.
+/// Ready-made are [`ZeroIsEnd`] and [`ZeroIsNothing`], for std-embedded-nal `std_stack::Policy`, and for unstick-smoltcp
+/// `smoltcp_stack::Policy`. A stack that can do more than embedded-nal says, a half-close for instance, has a policy of its own.
 pub trait TcpPolicy<T: TcpClientStack> {
     /// Whether `Ok(0)` of a receive is the end of the stream; else it means that nothing is there yet.
     const ZERO_IS_END: bool;

@@ -31,12 +31,27 @@
 //! | `receive` on a connected socket | what others send is thrown away |
 //! | `send` to a neighbor that does not exist | `Ok`, and dropped after [`Settings::datagram`] |
 //!
-//! # Listening without a backlog
+//! # Listening, and the backlog
 //!
-//! smoltcp has none: a socket that listens becomes the connection. Here all sockets that are free listen, shared out
+//! smoltcp has no backlog: a socket that listens becomes the connection. Here all sockets that are free listen, shared out
 //! between the ports that are [listened](embedded_nal::TcpFullStack::listen) on, and one that becomes free listens before the
 //! next frame is looked at. So a burst of as many connections as there are sockets is served; a peer beyond them is
 //! reset, and the next one after a close is served again.
+//!
+//! With [`Stack::add_backlog`] a peer beyond the sockets waits: the frame with its SYN is held, and when a socket listens on
+//! its port again, smoltcp gets the oldest one that is held before the next frame is looked at. Nobody is reset
+//! for lack of a socket then: a peer for whom the backlog has no room either is not answered, so that it tries again.
+//!
+//! | what comes from a peer that is held, or would be | what happens |
+//! |---|---|
+//! | the SYN again | it replaces the one that is held, in its place, and counts as new |
+//! | a reset that fits the SYN | it is dropped |
+//! | nothing for [`Settings::backlog`] | it is dropped |
+//! | a SYN in a frame of more than 114 octets, which has data | it is not held: a repeated one has none |
+//!
+//! Whoever closes the listener drops who waits for it. A peer that is gone when its turn comes costs what any does that
+//! does not complete its handshake: a socket for [`Settings::handshake`], or until the reset comes with which hosts answer for
+//! a program that has given up. All ports share the backlog.
 //!
 //! | a socket is held by | for how long |
 //! |---|---|
@@ -64,8 +79,10 @@
 )]
 
 mod address;
+mod backlog;
 mod clock;
 mod error;
+mod frame;
 mod settings;
 mod stack;
 mod tcp;
@@ -74,6 +91,7 @@ mod udp;
 pub use embedded_nal;
 pub use smoltcp;
 
+pub use backlog::Pending;
 pub use error::Error;
 pub use settings::Settings;
 pub use stack::{Stack, Usage};

@@ -10,6 +10,9 @@ use smoltcp::time::Duration;
 pub struct Settings {
     /// A listening socket is held for at most this long by a handshake that is not completed. 5 s.
     pub handshake: Duration,
+    /// A peer in the [backlog](crate::Stack::add_backlog) is dropped when it has not repeated its SYN for this long. 5 s: one that
+    /// still waits repeats it, mostly after 1, 2, 4 and 8 s, and one that has given up is not to get a socket.
+    pub backlog: Duration,
     /// An attempt to connect ends with [`Error::TimedOut`](crate::Error::TimedOut) after this. 30 s.
     pub connect: Duration,
     /// A closed socket delivers what is left and says goodbye for at most this long; then it is reset. 20 s.
@@ -30,6 +33,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(5),
+            backlog: Duration::from_secs(5),
             connect: Duration::from_secs(30),
             close: Duration::from_secs(20),
             datagram: Duration::from_millis(1500),

@@ -4,12 +4,14 @@ use heapless::Vec;
 use smoltcp::iface::{
     Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet, SocketStorage,
 };
-use smoltcp::phy::Device;
+use smoltcp::phy::{Device, PacketMeta, RxToken};
 use smoltcp::socket::{AnySocket, tcp, udp};
 use smoltcp::time::{Duration, Instant};
 
 use crate::address::Ports;
+use crate::backlog::{Backlog, Pending, Segment};
 use crate::clock::until;
+use crate::frame::OneFrame;
 use crate::tcp::TcpSlot;
 use crate::udp::UdpSlot;
 use crate::{Error, Settings};
@@ -89,6 +91,7 @@ pub struct Stack<'a, D: Device, const TCP: usize, const UDP: usize> {
     pub(crate) listeners: Vec<u16, TCP>,
     /// The ticket of the next connection that waits to be accepted.
     pub(crate) ticket: u64,
+    pub(crate) backlog: Backlog<'a>,
     pub(crate) udp: Vec<UdpSlot, UDP>,
 }
 
@@ -116,6 +119,7 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
             tcp: Vec::new(),
             listeners: Vec::new(),
             ticket: 0,
+            backlog: Backlog::default(),
             udp: Vec::new(),
         }
     }
@@ -138,6 +142,22 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
             .map_err(|_| Error::NoSocket)?;
         self.arm();
         Ok(())
+    }
+
+    /// Gives memory for peers that ask for a connection when no socket listens, instead of what was given before: one entry
+    /// for each. Who was held is dropped. Without entries there is no backlog.
+    ///
+    /// With a backlog no peer is reset for lack of a socket: see [there](crate#listening-and-the-backlog).
+    ///
+    /// ```
+    /// # use unstick_smoltcp::{Pending, Stack};
+    /// # fn backlog<'a, D: smoltcp::phy::Device>(stack: &mut Stack<'a, D, 6, 0>, entries: &'a mut [Pending; 16]) {
+    /// // Sixteen peers more than there are sockets: `let mut entries = [Pending::EMPTY; 16]`, 2 KiB.
+    /// stack.add_backlog(entries);
+    /// # }
+    /// ```
+    pub fn add_backlog(&mut self, entries: &'a mut [Pending]) {
+        self.backlog = Backlog::new(entries);
     }
 
     /// Gives a UDP socket to the stack. Fails with [`Error::NoSocket`] beyond `UDP`, and when the storage is full.
@@ -190,6 +210,7 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
     /// What each socket is doing.
     pub fn usage(&self) -> Usage {
         let mut usage = Usage {
+            backlog: self.backlog.len(),
             udp_open: self.udp.iter().filter(|slot| slot.open).count(),
             ..Usage::default()
         };
@@ -211,13 +232,7 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
         let mut changed = self.send();
         self.unread = true;
         for _ in 0..INGRESS {
-            let Self {
-                interface,
-                device,
-                sockets,
-                ..
-            } = self;
-            match interface.poll_ingress_single(now, device, sockets) {
+            match self.receive() {
                 PollIngressSingleResult::None => {
                     self.unread = false;
                     break;
@@ -242,7 +257,9 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
 
     /// When to poll next even if no frame arrives and no socket is used; `None` is never.
     pub fn poll_at(&mut self, now: Instant) -> Option<Instant> {
-        if self.unread {
+        // A poll may also be all that a socket wants before it listens for somebody.
+        let waited_for = self.backlog.len() > 0 && self.is_starved();
+        if self.unread || waited_for || self.served().is_some() {
             return Some(now);
         }
         let interface = self.interface.poll_at(now, &self.sockets);
@@ -254,12 +271,87 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
             slot.since
                 .map(|since| crate::clock::after(since, self.settings.datagram))
         });
-        interface.into_iter().chain(tcp).chain(udp).min()
+        let backlog = self.backlog.deadline(self.settings.backlog);
+        let sockets = tcp.chain(udp).chain(backlog);
+        interface.into_iter().chain(sockets).min()
     }
 
     /// How long a board may sleep if no frame arrives; `None` is for ever.
     pub fn poll_delay(&mut self, now: Instant) -> Option<Duration> {
         self.poll_at(now).map(|at| until(now, at))
+    }
+
+    /// Looks at one frame: one that is held and can be served, before any that comes.
+    fn receive(&mut self) -> PollIngressSingleResult {
+        if let Some(result) = self.serve() {
+            return result;
+        }
+        let now = self.now;
+        let Self {
+            interface,
+            device,
+            sockets,
+            listeners,
+            backlog,
+            ..
+        } = self;
+        let capabilities = device.capabilities();
+        let Some((received, answer)) = device.receive(now) else {
+            return PollIngressSingleResult::None;
+        };
+        let meta = received.meta();
+        received.consume(|frame| {
+            if !backlog.is_absent()
+                && let (medium, sums) = (capabilities.medium, &capabilities.checksum)
+                && let Some(segment) = Segment::parse(frame, medium, sums)
+                && listeners.contains(&segment.local.port)
+                && interface.has_ip_addr(segment.local.addr)
+            {
+                if !segment.is_syn {
+                    backlog.reset(&segment, medium);
+                } else if !crate::tcp::takes(sockets, &segment) {
+                    backlog.hold(frame, &segment, medium, now);
+                    return PollIngressSingleResult::PacketProcessed;
+                }
+            }
+            let answer = Some(answer);
+            let mut device = OneFrame {
+                frame,
+                meta,
+                answer,
+                capabilities,
+            };
+            interface.poll_ingress_single(now, &mut device, sockets)
+        })
+    }
+
+    /// Who is held and has a socket that listens for it now.
+    fn served(&self) -> Option<usize> {
+        self.backlog.first(|port| self.listening(port) > 0)
+    }
+
+    /// Gives the SYN of a peer that is held to a socket that listens by now, if there is one.
+    fn serve(&mut self) -> Option<PollIngressSingleResult> {
+        let index = self.served()?;
+        let Self {
+            interface,
+            device,
+            sockets,
+            backlog,
+            ..
+        } = self;
+        let capabilities = device.capabilities();
+        // A device that cannot send now: later.
+        let answer = Some(device.transmit(self.now)?);
+        let mut device = OneFrame {
+            frame: backlog.get(index)?.frame(),
+            meta: PacketMeta::default(),
+            answer,
+            capabilities,
+        };
+        let result = interface.poll_ingress_single(self.now, &mut device, sockets);
+        backlog.remove(index);
+        Some(result)
     }
 
     /// Sends what is to be sent; whether anything was.
@@ -284,6 +376,7 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
     /// Ends what has taken too long.
     fn expire(&mut self) {
         let (now, settings) = (self.now, self.settings);
+        self.backlog.expire(settings.backlog, now);
         for slot in &mut self.tcp {
             slot.expire(self.sockets.get_mut(slot.handle), &settings, now);
         }
@@ -318,7 +411,7 @@ impl<D: Device, const TCP: usize, const UDP: usize> core::fmt::Debug for Stack<'
     }
 }
 
-/// What the sockets of a stack are doing. The TCP ones add up to those that were given to the stack.
+/// What the sockets of a stack are doing. The TCP sockets add up to those that were given to the stack.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Doing nothing, and nobody listens.
@@ -335,6 +428,8 @@ pub struct Usage {
     pub closing: usize,
     /// Closed, and kept for stray segments until another connection needs the socket.
     pub time_wait: usize,
+    /// Peers in the [backlog](Stack::add_backlog), which wait for a socket.
+    pub backlog: usize,
     /// UDP sockets in the hands of the application.
     pub udp_open: usize,
 }

@@ -3,12 +3,14 @@
 use core::net::SocketAddr;
 
 use embedded_nal::{TcpClientStack, TcpFullStack, nb};
-use smoltcp::iface::SocketHandle;
+use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::phy::Device;
+use smoltcp::socket::AnySocket;
 use smoltcp::socket::tcp::{RecvError, Socket, State};
 use smoltcp::time::Instant;
 
 use crate::address::endpoint;
+use crate::backlog::Segment;
 use crate::clock::after;
 use crate::{Error, Settings, Stack, Usage};
 
@@ -230,6 +232,24 @@ fn rank(socket: &Socket<'_>) -> Option<u8> {
     }
 }
 
+/// Whether a socket has something to do with this SYN: it listens, or has the connection.
+///
+/// One that is over has not: in TIME-WAIT, or with a reset to send, it would turn a new connection from the same port away.
+pub(crate) fn takes(sockets: &SocketSet<'_>, syn: &Segment) -> bool {
+    let mut sockets = sockets.iter().filter_map(|(_, it)| Socket::downcast(it));
+    sockets.any(|socket| match socket.state() {
+        State::Closed | State::TimeWait => false,
+        State::Listen => {
+            let at = socket.listen_endpoint();
+            at.port == syn.local.port && at.addr.is_none_or(|addr| addr == syn.local.addr)
+        }
+        _ => {
+            socket.remote_endpoint() == Some(syn.remote)
+                && socket.local_endpoint() == Some(syn.local)
+        }
+    })
+}
+
 impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
     /// Ends the stream to the peer, after what was sent; the peer's stream goes on.
     ///
@@ -277,7 +297,7 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
     }
 
     /// How many sockets listen on a port.
-    fn listening(&self, port: u16) -> usize {
+    pub(crate) fn listening(&self, port: u16) -> usize {
         let listens = |slot: &&TcpSlot| {
             slot.role == Role::Listening(port)
                 && self.sockets.get::<Socket<'_>>(slot.handle).is_listening()
@@ -285,11 +305,14 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
         self.tcp.iter().filter(listens).count()
     }
 
-    /// Has every socket listen that is free, as many on each port; and at least one, if there is any that can be spared.
+    /// Has every socket listen that is free, as many on each port, where peers wait first; and at least one, if there is any
+    /// that can be spared.
     pub(crate) fn arm(&mut self) {
         for _ in 0..self.tcp.len() {
             let ports = self.listeners.iter().copied();
-            let Some(poorest) = ports.min_by_key(|port| self.listening(*port)) else {
+            let Some(poorest) =
+                ports.min_by_key(|port| (self.listening(*port), !self.backlog.holds(*port)))
+            else {
                 return;
             };
             let spare = self.find(|slot, _| slot.role == Role::Free).or_else(|| {
@@ -497,12 +520,13 @@ impl<D: Device, const TCP: usize, const UDP: usize> TcpClientStack for Stack<'_,
     }
 
     /// What was sent is still delivered, then the stream ends; what the peer sends is thrown away. A listener takes with it
-    /// the connections that nobody has accepted.
+    /// the connections that nobody has accepted, and who is held in the backlog.
     fn close(&mut self, socket: TcpSocket) -> Result<(), Error> {
         match socket.0 {
             Kind::New | Kind::Bound(_) => {}
             Kind::Listener(port) => {
                 self.listeners.retain(|its| *its != port);
+                self.backlog.close(port);
                 for slot in &mut self.tcp {
                     if slot.role == Role::Listening(port) {
                         slot.reset(self.sockets.get_mut(slot.handle));

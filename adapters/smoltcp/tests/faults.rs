@@ -4,89 +4,13 @@ mod common;
 
 use std::task::{Context, Waker};
 
-use common::{PORT, Pair, Server, close, octets, receive, send};
+use common::faults::{Faults, WIRES, pair};
+use common::{PORT, Pair, Server, clock, close, octets, receive, send};
 use embedded_nal::{TcpClientStack, TcpFullStack, nb};
-use smoltcp::time::{Duration, Instant};
+use smoltcp::time::Instant;
 use unstick_core::services::Echo;
 use unstick_core::{Connection, Needs, Session};
-use unstick_smoltcp::{Error, Settings, TcpSocket};
-
-/// What is wrong with the wire, in percent; the longest frame, 0 for any.
-#[derive(Debug, Clone, Copy, Default)]
-struct Faults {
-    drop: u8,
-    corrupt: u8,
-    reorder: u32,
-    duplicate: u32,
-    max_size: usize,
-}
-
-const WIRES: [Faults; 6] = [
-    Faults {
-        drop: 20,
-        corrupt: 0,
-        reorder: 0,
-        duplicate: 0,
-        max_size: 0,
-    },
-    Faults {
-        drop: 0,
-        corrupt: 10,
-        reorder: 0,
-        duplicate: 0,
-        max_size: 0,
-    },
-    Faults {
-        drop: 0,
-        corrupt: 0,
-        reorder: 30,
-        duplicate: 0,
-        max_size: 0,
-    },
-    Faults {
-        drop: 0,
-        corrupt: 0,
-        reorder: 10,
-        duplicate: 20,
-        max_size: 0,
-    },
-    Faults {
-        drop: 10,
-        corrupt: 5,
-        reorder: 20,
-        duplicate: 10,
-        max_size: 0,
-    },
-    // Nothing is too long that is never sent longer: the sockets' buffers are shorter than a frame.
-    Faults {
-        drop: 5,
-        corrupt: 0,
-        reorder: 0,
-        duplicate: 0,
-        max_size: 600,
-    },
-];
-
-fn pair(faults: Faults, seed: u32) -> Pair {
-    let buffer = if faults.max_size > 0 { 512 } else { 4096 };
-    // A handshake and a goodbye may take a while on such a wire: each end loses so many frames, of both directions, and
-    // smoltcp waits up to 60 s before it sends one again.
-    let settings = Settings {
-        handshake: Duration::from_secs(60),
-        close: Duration::from_secs(3_000),
-        connect: Duration::from_secs(300),
-        ..Settings::default()
-    };
-    let mut pair = Pair::with(settings, buffer, seed);
-    for nic in [pair.server.device_mut(), pair.client.device_mut()] {
-        nic.set_drop_chance(faults.drop);
-        nic.set_corrupt_chance(faults.corrupt);
-        nic.set_max_packet_size(faults.max_size);
-    }
-    pair.reorder.set(faults.reorder);
-    pair.duplicate.set(faults.duplicate);
-    pair
-}
+use unstick_smoltcp::{Error, TcpSocket};
 
 /// One end of a stream: sends all of it, reads to the end, closes.
 struct End {
@@ -140,7 +64,7 @@ impl End {
 fn streams_are_exact() {
     for (wire, faults) in WIRES.into_iter().enumerate() {
         for seed in 1..4 {
-            let mut pair = pair(faults, seed + 10 * wire as u32);
+            let mut pair: Pair = pair(faults, seed + 10 * wire as u32);
             let mut listener = pair.listen(PORT);
             let mut ends = vec![];
             let mut expected = vec![];
@@ -177,10 +101,6 @@ fn streams_are_exact() {
 struct Echoing {
     session: Session<Echo<256>, 256, [u8; 300], [u8; 400]>,
     socket: Option<TcpSocket>,
-}
-
-fn clock(now: Instant) -> core::time::Duration {
-    core::time::Duration::from_micros(now.total_micros() as u64)
 }
 
 impl Echoing {
@@ -220,7 +140,7 @@ impl Echoing {
 #[test]
 fn cores_echo() {
     for (wire, faults) in [Faults::default()].into_iter().chain(WIRES).enumerate() {
-        let mut pair = pair(faults, 77 + wire as u32);
+        let mut pair: Pair = pair(faults, 77 + wire as u32);
         let mut listener = pair.listen(PORT);
         let body = octets(100_000, 5);
         let header = br#"{"op":"echo","total_size":100000}"#;

@@ -156,7 +156,7 @@ fn ports_and_states() {
         UdpFullStack::bind(server, &mut three, 0),
         Err(Error::NoSocket)
     );
-    for remote in ["192.0.2.2:0", "0.0.0.0:7", "[2001:db8::1]:7"] {
+    for remote in ["192.0.2.2:0", "0.0.0.0:7", "[::]:7"] {
         let outcome = server.send_to(&mut one, remote.parse().unwrap(), b"x");
         assert_eq!(
             outcome,

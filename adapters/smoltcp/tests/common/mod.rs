@@ -1,6 +1,9 @@
 //! Two stacks on a wire, with a clock that the test turns.
 #![allow(dead_code)]
 
+pub mod faults;
+pub mod raw;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -11,7 +14,7 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketStorage};
 use smoltcp::phy::{Device, DeviceCapabilities, FaultInjector, Medium, RxToken, TxToken};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Address, Ipv6Address};
 use unstick_smoltcp::{Error, Settings, Stack, TcpSocket, UdpSocket, Usage};
 
 pub const PORT: u16 = 8896;
@@ -20,7 +23,8 @@ pub const CLIENT: Ipv4Address = Ipv4Address::new(192, 0, 2, 2);
 
 pub type Nic = FaultInjector<Port>;
 pub type Server = Stack<'static, Nic, 4, 2>;
-pub type Client = Stack<'static, Nic, 24, 2>;
+/// How many sockets a client has, if nothing else is said.
+pub const CLIENTS: usize = 24;
 
 /// A small generator, so that every run is the same.
 pub struct Random(pub u32);
@@ -54,9 +58,13 @@ pub struct Port {
     duplicate: Rc<Cell<u32>>,
     pub frames: Rc<Cell<usize>>,
     random: Random,
+    pub medium: Medium,
 }
 
 impl Port {
+    /// How many frames may be on their way before it cannot send.
+    pub const ROOM: usize = 64;
+
     pub fn new(inbound: &Queue, outbound: &Queue, seed: u32) -> Self {
         Self {
             inbound: inbound.clone(),
@@ -65,6 +73,7 @@ impl Port {
             duplicate: Rc::default(),
             frames: Rc::default(),
             random: Random(seed | 1),
+            medium: Medium::Ethernet,
         }
     }
 }
@@ -115,7 +124,7 @@ impl Device for Port {
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Sent<'_>> {
-        (self.outbound.borrow().len() < 64).then_some(Sent {
+        (self.outbound.borrow().len() < Self::ROOM).then_some(Sent {
             outbound: &self.outbound,
             frames: &self.frames,
         })
@@ -123,17 +132,23 @@ impl Device for Port {
 
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
+        capabilities.medium = self.medium;
         capabilities.max_transmission_unit = 1514;
         capabilities
     }
 }
 
-pub fn leak<T>(len: usize) -> &'static mut [T]
-where
-    T: Clone + Default,
-{
-    Box::leak(vec![T::default(); len].into_boxed_slice())
+/// The clock as it is counted elsewhere.
+pub fn clock(now: Instant) -> std::time::Duration {
+    std::time::Duration::from_micros(now.total_micros() as u64)
+}
+
+pub fn leak<T: Default>(len: usize) -> &'static mut [T] {
+    leak_with(len, T::default)
+}
+
+pub fn leak_with<T>(len: usize, one: impl Fn() -> T) -> &'static mut [T] {
+    Box::leak((0..len).map(|_| one()).collect())
 }
 
 pub fn tcp_socket(buffer: usize) -> tcp::Socket<'static> {
@@ -150,11 +165,23 @@ pub fn udp_socket(datagrams: usize, buffer: usize) -> udp::Socket<'static> {
 }
 
 pub fn interface(device: &mut impl Device, address: Ipv4Address, seed: u64) -> Interface {
-    let mut config = Config::new(mac(address).into());
+    let hardware = match device.capabilities().medium {
+        Medium::Ethernet => mac(address).into(),
+        _ => HardwareAddress::Ip,
+    };
+    let mut config = Config::new(hardware);
     config.random_seed = seed;
     let mut interface = Interface::new(config, device, Instant::ZERO);
-    interface.update_ip_addrs(|addrs| addrs.push(IpCidr::new(address.into(), 24)).unwrap());
+    interface.update_ip_addrs(|addrs| {
+        addrs.push(IpCidr::new(address.into(), 24)).unwrap();
+        addrs.push(IpCidr::new(v6(address).into(), 64)).unwrap();
+    });
     interface
+}
+
+/// The other address of an interface.
+pub fn v6(address: Ipv4Address) -> Ipv6Address {
+    Ipv6Address::new(0xfd00, 0, 0, 0, 0, 0, 0, address.octets()[3].into())
 }
 
 pub fn mac(address: Ipv4Address) -> EthernetAddress {
@@ -168,8 +195,7 @@ pub fn stack<const TCP: usize, const UDP: usize>(
     settings: Settings,
 ) -> Stack<'static, Nic, TCP, UDP> {
     let interface = interface(&mut device, address, 7 + u64::from(address.octets()[3]));
-    let storage = (0..TCP + UDP).map(|_| SocketStorage::EMPTY);
-    let storage = Box::leak(storage.collect::<Vec<_>>().into_boxed_slice());
+    let storage = leak_with(TCP + UDP, || SocketStorage::EMPTY);
     let mut stack = Stack::new(interface, device, storage, settings);
     for _ in 0..TCP {
         stack.add_tcp(tcp_socket(buffer)).unwrap();
@@ -180,10 +206,10 @@ pub fn stack<const TCP: usize, const UDP: usize>(
     stack
 }
 
-/// A server with 4 TCP sockets and a client with 24, 2 of UDP each.
-pub struct Pair {
-    pub server: Server,
-    pub client: Client,
+/// A server with few TCP sockets and a client with more, 2 of UDP each.
+pub struct Pair<const TCP: usize = CLIENTS, const SOCKETS: usize = 4> {
+    pub server: Stack<'static, Nic, SOCKETS, 2>,
+    pub client: Stack<'static, Nic, TCP, 2>,
     pub now: Instant,
     pub to_server: Queue,
     pub to_client: Queue,
@@ -199,6 +225,16 @@ impl Pair {
     }
 
     pub fn with(settings: Settings, buffer: usize, seed: u32) -> Self {
+        Self::with_clients(settings, buffer, seed)
+    }
+}
+
+impl<const TCP: usize, const SOCKETS: usize> Pair<TCP, SOCKETS> {
+    pub fn with_clients(settings: Settings, buffer: usize, seed: u32) -> Self {
+        Self::over(Medium::Ethernet, settings, buffer, seed)
+    }
+
+    pub fn over(medium: Medium, settings: Settings, buffer: usize, seed: u32) -> Self {
         let (to_server, to_client) = (Queue::default(), Queue::default());
         let (frames, reorder, duplicate) = <(Rc<_>, Rc<_>, Rc<_>)>::default();
         let nic = |inbound, outbound, seed| {
@@ -206,6 +242,7 @@ impl Pair {
             port.frames = Rc::clone(&frames);
             port.reorder = Rc::clone(&reorder);
             port.duplicate = Rc::clone(&duplicate);
+            port.medium = medium;
             FaultInjector::new(port, seed | 1)
         };
         Self {
@@ -315,7 +352,7 @@ impl Pair {
     pub fn assert_at_rest(&mut self, listening: usize) {
         self.wait(60_000);
         let usage = self.server.usage();
-        let free = 4 - listening;
+        let free = SOCKETS - listening;
         assert_eq!(
             usage,
             Usage {
@@ -328,7 +365,7 @@ impl Pair {
         assert_eq!(
             usage,
             Usage {
-                free: 24,
+                free: TCP,
                 ..Usage::default()
             }
         );
@@ -353,6 +390,38 @@ pub fn listen<const TCP: usize, const UDP: usize>(
     TcpFullStack::bind(stack, &mut socket, port).unwrap();
     stack.listen(&mut socket).unwrap();
     socket
+}
+
+/// As many sockets as the client is to connect with, none of them connected yet.
+pub fn connecting<T>(client: &mut T, count: usize) -> Vec<TcpSocket>
+where
+    T: TcpClientStack<TcpSocket = TcpSocket, Error = Error>,
+{
+    let mut sockets: Vec<_> = (0..count)
+        .map(|_| TcpClientStack::socket(client).unwrap())
+        .collect();
+    for socket in &mut sockets {
+        let outcome = TcpClientStack::connect(client, socket, server_at(PORT));
+        assert_eq!(outcome, Err(nb::Error::WouldBlock));
+    }
+    sockets
+}
+
+/// Which of them are connected, and which were refused.
+pub fn outcomes<T>(client: &mut T, sockets: Vec<TcpSocket>) -> (Vec<TcpSocket>, usize)
+where
+    T: TcpClientStack<TcpSocket = TcpSocket, Error = Error>,
+{
+    let mut refused = 0;
+    let mut connected = vec![];
+    for mut socket in sockets {
+        match TcpClientStack::connect(client, &mut socket, server_at(PORT)) {
+            Ok(()) => connected.push(socket),
+            Err(nb::Error::Other(Error::Refused)) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    (connected, refused)
 }
 
 pub fn server_at(port: u16) -> SocketAddr {
