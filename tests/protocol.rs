@@ -1,12 +1,13 @@
 //! PROTOCOL.md says what the server does: its dumps are sent, and the answers compared with the document's.
 
+use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{Shutdown as Direction, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use unstick_core::services::{Echo, Info};
-use unstick_core::{Code, Route};
+use unstick_core::services::{Echo, Entry, Files, Info, Kind, Name, Stat, Storage};
+use unstick_core::{Code, Refusal, Route};
 use unstick_std::{Limits, Shell, Shutdown, tcp};
 
 const PROTOCOL: &str = include_str!("../PROTOCOL.md");
@@ -46,6 +47,64 @@ fn octets(line: &str) -> Vec<u8> {
     octets
 }
 
+/// A storage of one file.
+struct Hello;
+
+const HELLO: &[u8] = b"hello\n";
+
+impl Storage for Hello {
+    type Reader = ();
+    type Writer = Infallible;
+    type Listing = ();
+
+    fn stat(&mut self, _: Name<'_>) -> Result<Stat, Refusal> {
+        Ok(Stat {
+            kind: Kind::File,
+            size: Some(HELLO.len() as u64),
+            writable: false,
+            partial: None,
+        })
+    }
+
+    fn open(&mut self, name: Name<'_>) -> Result<((), u64), Refusal> {
+        assert_eq!(name.as_str(), "hello.txt");
+        Ok(((), HELLO.len() as u64))
+    }
+
+    fn read(&mut self, (): &mut (), at: u64, mut out: &mut [u8]) -> Result<usize, Refusal> {
+        Ok(out.write(&HELLO[usize::try_from(at).unwrap()..]).unwrap())
+    }
+
+    fn write(&mut self, writer: &mut Infallible, _: u64, _: &[u8]) -> Result<usize, Refusal> {
+        match *writer {}
+    }
+
+    fn read_back(
+        &mut self,
+        writer: &mut Infallible,
+        _: u64,
+        _: &mut [u8],
+    ) -> Result<usize, Refusal> {
+        match *writer {}
+    }
+
+    fn commit(&mut self, writer: Infallible) -> Result<(), Refusal> {
+        match writer {}
+    }
+
+    fn discard(&mut self, writer: Infallible) {
+        match writer {}
+    }
+
+    fn list(&mut self, _: Option<Name<'_>>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn entry(&mut self, (): &mut (), _: u64) -> Result<Option<Entry<'_>>, Refusal> {
+        Ok(None)
+    }
+}
+
 #[test]
 fn the_dumps_are_what_the_server_answers() {
     let server = tcp::Server::bind("127.0.0.1:0", Limits::default()).unwrap();
@@ -58,10 +117,13 @@ fn the_dumps_are_what_the_server_answers() {
         max_header: 4096,
         max_body: u64::MAX,
         max_datagram: 0,
-        ops: &["echo", "info", "exec"],
+        ops: &["echo", "info", "exec", "get", "put", "list", "stat"],
     };
     let serving = thread::spawn(move || {
-        let factory = |_| Echo::<1024>::new().or(info.into_service()).or(Shell::new());
+        let factory = |_| {
+            let services = Echo::<1024>::new().or(info.into_service()).or(Shell::new());
+            services.or(Files::<_, 640>::new(Hello))
+        };
         server.serve_forever(&until, factory).unwrap();
     });
 

@@ -189,7 +189,8 @@ impl<S: Service, const N: usize> Connection<S, N> {
     }
 
     /// The same for datagrams: a call of [`transmit`](Self::transmit) writes octets of one frame only, and the
-    /// frames of a reply of several carry `offset` (PROTOCOL.md, "UDP").
+    /// frames of a reply of several carry `offset` (PROTOCOL.md, "UDP"). It counts from 0 and replaces the service's;
+    /// a reply of several frames that begins elsewhere is refused.
     ///
     /// A frame has to fit the `out` that its header is written to, or the error `too_large` takes its place.
     /// The service may need more than one call to fill it: what is behind those octets is the next call's
@@ -481,16 +482,29 @@ impl<S: Service, const N: usize> Connection<S, N> {
     fn ask(&mut self, cx: &mut Context<'_>) {
         match self.service.reply(cx) {
             Poll::Pending => self.stalled = true,
+            // The client counts from 0, and would take octets from the middle of a file for its start.
+            Poll::Ready(Ok(head)) if self.datagram && head.more && self.is_elsewhere(&head) => {
+                self.service.cancel();
+                self.refuse(Refusal::new(
+                    Code::Denied,
+                    "datagrams are counted from the start of the file: resume over TCP",
+                ));
+            }
             Poll::Ready(Ok(head)) => self.output = Output::Head(self.in_reply(head)),
             Poll::Ready(Err(refusal)) => self.refuse(refusal),
         }
     }
 
+    /// Whether the service begins this frame's body elsewhere than where the reply stands.
+    fn is_elsewhere(&self, head: &Reply) -> bool {
+        head.offset.is_some_and(|offset| offset != self.replied)
+    }
+
     /// `head` as a frame of this reply.
     fn in_reply(&self, mut head: Reply) -> Reply {
         head.id = self.id;
-        if self.datagram && (head.more || self.replied > 0) {
-            head.offset = Some(self.replied);
+        if self.datagram {
+            head.offset = (head.more || self.replied > 0).then_some(self.replied);
         }
         head
     }

@@ -48,7 +48,7 @@ pub enum HeaderErrorKind {
     Number,
     /// A key's value has another type than the key asks for.
     Type,
-    /// A required key is missing, a known key is there twice, or a value is longer than its key allows.
+    /// A required key is missing, a known key is there twice, or a value is longer than its key allows or no digest.
     Key,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for HeaderErrorKind {
             Self::TrailingOctets => "more text after the object",
             Self::Number => "a number is negative, fractional or too large",
             Self::Type => "a value has the wrong type",
-            Self::Key => "a key is missing, repeated or its value too long",
+            Self::Key => "a key is missing, repeated or has a bad value",
         })
     }
 }

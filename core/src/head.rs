@@ -5,6 +5,7 @@ use core::fmt;
 use heapless::String;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::digest::Digest;
 use crate::error::{EncodeError, HeaderError};
 use crate::frame::Header;
 use crate::json;
@@ -31,6 +32,15 @@ pub struct Request {
     /// The name of the file that the request is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filename: Option<String<FILENAME_LEN>>,
+    /// Where in the file to begin, in octets from its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// With `get`, the digest of the octets before `offset`; with `put`, that of the whole content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
+    /// Whether `put` may replace a file that is there.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub overwrite: bool,
     /// How long the whole request may take, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
@@ -44,9 +54,20 @@ impl Request {
             op: Some(Op::new(op)),
             id: None,
             filename: None,
+            offset: None,
+            sha256: None,
+            overwrite: true,
             timeout_ms: None,
         }
     }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// The name of an operation.
@@ -92,9 +113,13 @@ pub struct Reply {
     /// Whether another frame of this reply follows.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub more: bool,
-    /// In a datagram of a reply of several frames: how many octets of body go before this one's.
+    /// Where in the file the body begins, in octets from its start. In a datagram of a reply of several frames: how
+    /// many octets of body go before this one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
+    /// The digest of the whole content; in the reply to `stat`, of the octets before `offset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
     /// Which stream of a command the body was written to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<Stream>,
@@ -294,7 +319,7 @@ fn cut_message<'de, D: Deserializer<'de>>(
 }
 
 /// Reads a JSON string and makes something of it that every string has a value of.
-fn deserialize_name<'de, D: Deserializer<'de>, T>(
+pub(crate) fn deserialize_name<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     from_name: fn(&str) -> T,
 ) -> Result<T, D::Error> {

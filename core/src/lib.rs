@@ -42,6 +42,7 @@
 mod buffer;
 mod connection;
 mod decode;
+mod digest;
 mod encode;
 mod error;
 mod frame;
@@ -56,6 +57,7 @@ mod session;
 
 pub use connection::{Connection, Fault, Phase, Wants};
 pub use decode::Decoder;
+pub use digest::{Digest, Hasher};
 pub use encode::encode;
 pub use error::{DecodeError, EncodeError, HeaderError, HeaderErrorKind};
 pub use frame::{Event, Header, PREFIX_LEN};

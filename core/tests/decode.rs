@@ -320,7 +320,7 @@ fn errors_say_what_is_wrong() {
         (HeaderErrorKind::Type, "a value has the wrong type"),
         (
             HeaderErrorKind::Key,
-            "a key is missing, repeated or its value too long",
+            "a key is missing, repeated or has a bad value",
         ),
     ] {
         assert_eq!(header(kind), format!("header: {sentence} (octet 3)"));

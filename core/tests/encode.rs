@@ -5,7 +5,8 @@ mod common;
 use proptest::option;
 use proptest::prelude::*;
 use unstick_core::{
-    Code, Decoder, EncodeError, Event, Header, HeaderError, Op, Reply, Request, Stream, encode,
+    Code, Decoder, Digest, EncodeError, Event, Header, HeaderError, Op, Reply, Request, Stream,
+    encode,
 };
 
 /// Text of every kind of character, no longer than `N` octets.
@@ -21,12 +22,20 @@ fn request() -> impl Strategy<Value = Request> {
     let op = option::of(common::text().prop_map(|name| Op::new(&name)));
     let id = option::of(any::<u32>());
     let timeout_ms = option::of(any::<u64>());
-    (any::<u64>(), op, id, option::of(text()), timeout_ms).prop_map(
-        |(total_size, op, id, filename, timeout_ms)| {
+    let part = (
+        option::of(any::<u64>()),
+        option::of(any::<[u8; 32]>()),
+        any::<bool>(),
+    );
+    (any::<u64>(), op, id, option::of(text()), part, timeout_ms).prop_map(
+        |(total_size, op, id, filename, (offset, sha256, overwrite), timeout_ms)| {
             let mut request = Request::new("", total_size);
             request.op = op;
             request.id = id;
             request.filename = filename;
+            request.offset = offset;
+            request.sha256 = sha256.map(Digest);
+            request.overwrite = overwrite;
             request.timeout_ms = timeout_ms;
             request
         },
@@ -36,7 +45,11 @@ fn request() -> impl Strategy<Value = Request> {
 fn reply() -> impl Strategy<Value = Reply> {
     let code = (0..10_usize).prop_map(|code| CODES[code]);
     let stream = any::<bool>().prop_map(|out| if out { Stream::Stdout } else { Stream::Stderr });
-    let numbers = (any::<u64>(), option::of(any::<u64>()));
+    let numbers = (
+        any::<u64>(),
+        option::of(any::<u64>()),
+        option::of(any::<[u8; 32]>()),
+    );
     let options = (
         option::of(any::<u32>()),
         option::of(any::<u32>()),
@@ -51,11 +64,19 @@ fn reply() -> impl Strategy<Value = Reply> {
         option::of(text()),
     )
         .prop_map(
-            |((total_size, offset), (id, retry_after_ms, exit), more, stream, error, message)| {
+            |(
+                (total_size, offset, sha256),
+                (id, retry_after_ms, exit),
+                more,
+                stream,
+                error,
+                message,
+            )| {
                 let mut reply = Reply::new(total_size);
                 reply.id = id;
                 reply.more = more;
                 reply.offset = offset;
+                reply.sha256 = sha256.map(Digest);
                 reply.stream = stream;
                 reply.exit = exit;
                 reply.error = error;

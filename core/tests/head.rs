@@ -6,7 +6,13 @@ use std::fmt;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use unstick_core::{Code, Header, MESSAGE_LEN, OP_LEN, Op, Refusal, Reply, Request};
+use unstick_core::{
+    Code, Digest, Hasher, Header, MESSAGE_LEN, OP_LEN, Op, Refusal, Reply, Request,
+};
+
+/// The digests of `abc` and of nothing (FIPS 180-4).
+const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 fn decode<H: Header>(text: &str) -> Result<H, String> {
     let mut text = text.as_bytes().to_vec();
@@ -33,11 +39,19 @@ fn a_header_is_its_keys() {
         r#"{"op":"put","id":7,"filename":"a\u00e9","timeout_ms":5,"total_size":9,"colour":null}"#,
     )
     .unwrap();
+    assert!(request.overwrite);
     assert_eq!(request.body_len(), 9);
     assert_eq!(
         encode(&request),
         r#"{"total_size":9,"op":"put","id":7,"filename":"aé","timeout_ms":5}"#
     );
+
+    let text = format!(
+        r#"{{"total_size":9,"op":"put","filename":"a","offset":5,"sha256":"{ABC}","overwrite":false}}"#
+    );
+    let request: Request = decode(&text).unwrap();
+    assert!(!request.overwrite);
+    assert_eq!(encode(&request), text);
 
     let text = concat!(
         r#"{"total_size":3,"id":1,"more":true,"offset":2,"stream":"stderr","exit":-1,"#,
@@ -47,10 +61,37 @@ fn a_header_is_its_keys() {
     assert_eq!(reply.body_len(), 3);
     assert_eq!(encode(&reply), text);
 
+    let text = format!(r#"{{"total_size":0,"offset":3,"sha256":"{ABC}"}}"#);
+    let reply: Reply = decode(&text).unwrap();
+    assert_eq!(encode(&reply), text);
+
     assert_eq!(encode(&Reply::new(0)), r#"{"total_size":0}"#);
     assert_eq!(decode(r#"{"total_size":0}"#), Ok(Reply::default()));
     assert!(decode::<Request>(r#"{"op":"echo"}"#).is_err());
     assert!(decode::<Request>(r#"{"op":5,"total_size":0}"#).is_err());
+}
+
+#[test]
+fn a_digest_is_64_digits() {
+    let digest = Digest::from_hex(ABC).unwrap();
+    assert_eq!(digest.0[..4], [0xBA, 0x78, 0x16, 0xBF]);
+    assert_eq!(digest.to_string(), ABC);
+    assert_eq!(format!("{digest:?}"), format!("Digest({ABC})"));
+    assert_eq!(Hasher::new().digest().to_string(), EMPTY);
+
+    let upper = ABC.to_uppercase();
+    let (short, long) = (&ABC[1..], format!("{ABC}0"));
+    let other = ABC.replace('f', "g");
+    let wide = ABC.replace("ff", "\u{e9}");
+    let signed = format!("+{}", &ABC[1..]);
+    for bad in [&upper, short, &ABC[2..], &long, &other, &wide, &signed, ""] {
+        assert_eq!(Digest::from_hex(bad), None, "{bad}");
+        let error = decode::<Request>(&format!(r#"{{"total_size":0,"sha256":"{bad}"}}"#));
+        assert!(error.unwrap_err().contains("a key is missing"), "{bad}");
+    }
+    assert!(decode::<Request>(r#"{"total_size":0,"sha256":5}"#).is_err());
+    let none: Request = decode(r#"{"total_size":0,"sha256":null,"md5":[]}"#).unwrap();
+    assert_eq!(none.sha256, None);
 }
 
 #[test]
@@ -128,6 +169,12 @@ fn another_servers_sentence_may_be_longer() {
 
 proptest! {
     #![proptest_config(common::config(1000))]
+
+    #[test]
+    fn a_digest_comes_back(octets in any::<[u8; 32]>()) {
+        let digest = Digest(octets);
+        prop_assert_eq!(Digest::from_hex(&digest.to_string()), Some(digest));
+    }
 
     #[test]
     fn an_op_is_cut_where_a_character_ends(name in common::text()) {

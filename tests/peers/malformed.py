@@ -73,6 +73,10 @@ MALFORMED = {
     "id too large": (prefixed(b'{"total_size":0,"id":4294967296}'), False, "bad_header"),
     "op no string": (prefixed(b'{"total_size":0,"op":1}'), False, "bad_header"),
     "filename too long": (prefixed(b'{"total_size":0,"filename":"' + b"x" * 256 + b'"}'), False, "bad_header"),
+    "offset negative": (prefixed(b'{"total_size":0,"offset":-1}'), False, "bad_header"),
+    "overwrite no boolean": (prefixed(b'{"total_size":0,"overwrite":1}'), False, "bad_header"),
+    "sha256 too short": (prefixed(b'{"total_size":0,"sha256":"' + b"0" * 63 + b'"}'), False, "bad_header"),
+    "sha256 in upper case": (prefixed(b'{"total_size":0,"sha256":"' + b"A" * 64 + b'"}'), False, "bad_header"),
     "a request of HTTP": (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", False, "too_large"),
     "a hello of TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", False, "too_large"),
 }

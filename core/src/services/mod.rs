@@ -2,10 +2,12 @@
 
 mod commands;
 mod echo;
+mod files;
 mod info;
 mod responder;
 
 pub use commands::{Command, Commands};
 pub use echo::Echo;
+pub use files::{Entry, Files, Kind, Name, Stat, Storage, Upload};
 pub use info::Info;
 pub use responder::{Output, Respond, Responder};

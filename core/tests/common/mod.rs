@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 
 pub mod events;
+#[cfg(test)]
+pub mod memory;
 pub mod scenario;
 
 use std::cell::Cell;

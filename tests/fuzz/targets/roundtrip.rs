@@ -9,7 +9,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use serde::de::DeserializeOwned;
 use unstick_core::{
-    Code, Decoder, EncodeError, Event, Header, Op, PREFIX_LEN, Reply, Request, Stream, encode,
+    Code, Decoder, Digest, EncodeError, Event, Header, Op, PREFIX_LEN, Reply, Request, Stream, encode,
 };
 
 #[derive(Debug, Arbitrary)]
@@ -26,6 +26,7 @@ struct Input<'a> {
     exit: Option<i32>,
     error: Option<&'a str>,
     retry_after_ms: Option<u32>,
+    sha256: Option<[u8; 32]>,
 }
 
 /// As much of `text` as fits.
@@ -66,6 +67,9 @@ fuzz_target!(|input: Input<'_>| {
     request.op = input.op.map(Op::new);
     request.id = input.id;
     request.filename = input.text.map(cut);
+    request.offset = input.offset;
+    request.sha256 = input.sha256.map(Digest);
+    request.overwrite = input.more;
     request.timeout_ms = input.timeout_ms;
     comes_back(&request, input.room.into());
 
@@ -73,6 +77,7 @@ fuzz_target!(|input: Input<'_>| {
     reply.id = input.id;
     reply.more = input.more;
     reply.offset = input.offset;
+    reply.sha256 = input.sha256.map(Digest);
     reply.stream = input.stream.map(|error| match error {
         false => Stream::Stdout,
         true => Stream::Stderr,
