@@ -26,6 +26,11 @@ fn nal() {
 }
 
 #[test]
+fn smoltcp() {
+    run("smoltcp");
+}
+
+#[test]
 fn each_engine_has_a_test() {
     let text = include_str!("engines.rs");
     for engine in ENGINES {

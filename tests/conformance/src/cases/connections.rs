@@ -1,7 +1,9 @@
 //! Clients that come and go: many, at once, and without a goodbye.
 
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::json;
@@ -57,15 +59,26 @@ pub(super) const CASES: &[Case] = &[
 
 /// Fails unless as many clients as there are slots are served at once.
 pub(super) fn all_served(target: &Target) -> Result<()> {
-    let mut peers = Vec::new();
-    for number in 0..target.slots {
-        let peer = target.served();
-        peers.push(peer.with_context(|| format!("{number} clients are served, and no more"))?);
-    }
-    for peer in &mut peers {
-        peer.echo(b"all at once")?;
-    }
-    Ok(())
+    let served = AtomicUsize::new(0);
+    let deadline = Instant::now() + target.patience;
+    at_once(0..target.slots, |_| {
+        let mut peer = target.served()?;
+        served.fetch_add(1, Ordering::Relaxed);
+        loop {
+            let count = served.load(Ordering::Relaxed);
+            if count == target.slots {
+                break;
+            }
+            // Nobody is let go for being idle while the others come.
+            peer.echo(b"here")?;
+            ensure!(
+                Instant::now() < deadline,
+                "{count} clients are served, and no more"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+        peer.echo(b"all at once")
+    })
 }
 
 fn surplus(target: &Target) -> Result<()> {

@@ -1,6 +1,8 @@
 //! The servers that can be started in this process.
 
 mod nal;
+mod passes;
+mod smoltcp;
 mod threads;
 
 use std::fmt;
@@ -29,6 +31,10 @@ pub const ENGINES: &[Engine] = &[
     Engine {
         name: "nal",
         start: nal::start,
+    },
+    Engine {
+        name: "smoltcp",
+        start: smoltcp::start,
     },
 ];
 
