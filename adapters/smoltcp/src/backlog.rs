@@ -2,10 +2,9 @@
 //!
 //! A peer is held as the frame with its SYN, which is given to smoltcp once a socket listens.
 
-use smoltcp::phy::{ChecksumCapabilities, Medium};
+use smoltcp::iface::{Interface, SocketSet};
+use smoltcp::phy::{ChecksumCapabilities, DeviceCapabilities, Medium};
 use smoltcp::time::{Duration, Instant};
-#[cfg(feature = "medium-ip")]
-use smoltcp::wire::IpVersion;
 #[cfg(feature = "medium-ethernet")]
 use smoltcp::wire::{EthernetFrame, EthernetProtocol};
 use smoltcp::wire::{IpAddress, IpEndpoint, IpProtocol, TcpPacket, TcpRepr, TcpSeqNumber};
@@ -65,7 +64,7 @@ pub(crate) struct Segment {
     pub(crate) remote: IpEndpoint,
     pub(crate) local: IpEndpoint,
     /// Else it is a reset.
-    pub(crate) is_syn: bool,
+    is_syn: bool,
     seq: TcpSeqNumber,
     /// How many sequence numbers it takes.
     len: usize,
@@ -73,7 +72,7 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// The segment in a frame that is one as a whole, and valid as far as `sums` are to be checked.
-    pub(crate) fn parse(frame: &[u8], medium: Medium, sums: &ChecksumCapabilities) -> Option<Self> {
+    fn parse(frame: &[u8], medium: Medium, sums: &ChecksumCapabilities) -> Option<Self> {
         match medium {
             #[cfg(feature = "medium-ethernet")]
             Medium::Ethernet => {
@@ -87,12 +86,12 @@ impl Segment {
                 }
             }
             #[cfg(feature = "medium-ip")]
-            Medium::Ip => match IpVersion::of_packet(frame).ok()? {
+            // The version. smoltcp's own look at it panics on an empty frame.
+            Medium::Ip => match frame.first()? >> 4 {
                 #[cfg(feature = "proto-ipv4")]
-                IpVersion::Ipv4 => Self::parse_ipv4(frame, sums),
+                4 => Self::parse_ipv4(frame, sums),
                 #[cfg(feature = "proto-ipv6")]
-                IpVersion::Ipv6 => Self::parse_ipv6(frame, sums),
-                #[allow(unreachable_patterns)]
+                6 => Self::parse_ipv6(frame, sums),
                 _ => None,
             },
             #[allow(unreachable_patterns)]
@@ -159,22 +158,61 @@ impl Segment {
     }
 }
 
+/// A frame that has arrived, and what is to be known of the stack to judge it.
+pub(crate) struct Arrived<'s, 'a> {
+    pub(crate) frame: &'s [u8],
+    pub(crate) capabilities: &'s DeviceCapabilities,
+    pub(crate) interface: &'s Interface,
+    pub(crate) sockets: &'s SocketSet<'a>,
+    /// The ports that are listened on.
+    pub(crate) listeners: &'s [u16],
+    pub(crate) now: Instant,
+}
+
 /// Who waits for a socket, in the order in which they came.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog<'a> {
     entries: &'a mut [Pending],
     /// How many of the entries are in use, those in front.
     len: usize,
+    /// [`keep`](Self::keep), if there are entries. Called by this pointer only, it is not even linked into firmware that has no
+    /// backlog: 1.5 kB of flash.
+    keep: Option<fn(&mut Self, &Arrived<'_, '_>) -> bool>,
 }
 
 impl<'a> Backlog<'a> {
-    pub(crate) const fn new(entries: &'a mut [Pending]) -> Self {
-        Self { entries, len: 0 }
+    pub(crate) fn new(entries: &'a mut [Pending]) -> Self {
+        Self {
+            keep: (!entries.is_empty()).then_some(Self::keep),
+            entries,
+            len: 0,
+        }
     }
 
-    /// Whether nobody can ever be held.
-    pub(crate) const fn is_absent(&self) -> bool {
-        self.entries.is_empty()
+    /// Looks at a frame before the interface does; whether it is kept from it.
+    pub(crate) fn look(&mut self, arrived: &Arrived<'_, '_>) -> bool {
+        self.keep.is_some_and(|keep| keep(self, arrived))
+    }
+
+    /// Keeps the SYN for which no socket listens, and lets go of it at its reset.
+    fn keep(&mut self, arrived: &Arrived<'_, '_>) -> bool {
+        let (medium, sums) = (arrived.capabilities.medium, &arrived.capabilities.checksum);
+        let Some(segment) = Segment::parse(arrived.frame, medium, sums) else {
+            return false;
+        };
+        let Segment { local, is_syn, .. } = segment;
+        if !arrived.listeners.contains(&local.port) || !arrived.interface.has_ip_addr(local.addr) {
+            return false;
+        }
+        if !is_syn {
+            self.reset(&segment, medium);
+            return false;
+        }
+        let keeps = !crate::tcp::takes(arrived.sockets, &segment);
+        if keeps {
+            self.hold(arrived.frame, &segment, medium, arrived.now);
+        }
+        keeps
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -224,7 +262,7 @@ impl<'a> Backlog<'a> {
 
     /// Holds the frame with this SYN, instead of an earlier one of the same connection. Without room for it, and when it is too
     /// long, it is lost: peers send theirs again.
-    pub(crate) fn hold(&mut self, frame: &[u8], syn: &Segment, medium: Medium, now: Instant) {
+    fn hold(&mut self, frame: &[u8], syn: &Segment, medium: Medium, now: Instant) {
         let Some(pending) = Pending::new(frame, syn.local.port, now) else {
             return;
         };
@@ -239,7 +277,7 @@ impl<'a> Backlog<'a> {
     }
 
     /// Lets go of the peer that takes its SYN back. A number that it cannot know is somebody else's.
-    pub(crate) fn reset(&mut self, reset: &Segment, medium: Medium) {
+    fn reset(&mut self, reset: &Segment, medium: Medium) {
         if let Some((index, syn)) = self.find(reset, medium) {
             let ahead = usize::try_from(reset.seq.0.wrapping_sub(syn.seq.0));
             if ahead.is_ok_and(|ahead| ahead <= syn.len) {
@@ -262,5 +300,43 @@ impl<'a> Backlog<'a> {
     pub(crate) fn deadline(&self, wait: Duration) -> Option<Instant> {
         let all = self.held().iter();
         all.map(|pending| after(pending.since, wait)).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 5000,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        /// What looks like TCP from afar is looked at to its end.
+        #[test]
+        fn hostile_frames(mut octets in vec(any::<u8>(), 0..200), version: bool, sums: bool) {
+            let sums = match sums {
+                true => ChecksumCapabilities::default(),
+                false => ChecksumCapabilities::ignored(),
+            };
+            let ip: &[(usize, u8)] = match version {
+                false => &[(0, 0x45), (2, 0), (6, 0), (7, 0), (9, 6), (32, 0x50), (33, 2)],
+                true => &[(0, 0x60), (4, 0), (6, 6), (52, 0x80), (53, 2)],
+            };
+            for (at, octet) in ip {
+                octets.iter_mut().skip(*at).take(1).for_each(|it| *it = *octet);
+            }
+            let kind: [u8; 2] = if version { [0x86, 0xdd] } else { [8, 0] };
+            let framed = [&[2; 12][..], &kind, &octets].concat();
+            for (medium, frame) in [(Medium::Ip, &octets), (Medium::Ethernet, &framed)] {
+                let segment = Segment::parse(frame, medium, &sums);
+                prop_assert!(segment.is_none_or(|it| it.is_syn && it.local.port != 0));
+            }
+        }
     }
 }

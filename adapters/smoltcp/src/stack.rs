@@ -9,7 +9,7 @@ use smoltcp::socket::{AnySocket, tcp, udp};
 use smoltcp::time::{Duration, Instant};
 
 use crate::address::Ports;
-use crate::backlog::{Backlog, Pending, Segment};
+use crate::backlog::{Arrived, Backlog, Pending};
 use crate::clock::until;
 use crate::frame::OneFrame;
 use crate::tcp::TcpSlot;
@@ -301,18 +301,16 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
         };
         let meta = received.meta();
         received.consume(|frame| {
-            if !backlog.is_absent()
-                && let (medium, sums) = (capabilities.medium, &capabilities.checksum)
-                && let Some(segment) = Segment::parse(frame, medium, sums)
-                && listeners.contains(&segment.local.port)
-                && interface.has_ip_addr(segment.local.addr)
-            {
-                if !segment.is_syn {
-                    backlog.reset(&segment, medium);
-                } else if !crate::tcp::takes(sockets, &segment) {
-                    backlog.hold(frame, &segment, medium, now);
-                    return PollIngressSingleResult::PacketProcessed;
-                }
+            let arrived = Arrived {
+                frame,
+                capabilities: &capabilities,
+                interface,
+                sockets,
+                listeners,
+                now,
+            };
+            if backlog.look(&arrived) {
+                return PollIngressSingleResult::PacketProcessed;
             }
             let answer = Some(answer);
             let mut device = OneFrame {

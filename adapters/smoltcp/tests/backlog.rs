@@ -516,7 +516,7 @@ fn fill_sums(frame: &mut [u8]) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 2000,
+        cases: 500,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
