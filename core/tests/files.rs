@@ -13,6 +13,7 @@ use common::scenario::Choices;
 use common::{Frame, STEP, body, context, frame, frames};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::{Value, json};
 use unstick_core::services::{Entry, Files, Kind, Name, Stat, Storage};
 use unstick_core::{
@@ -65,15 +66,17 @@ impl<S: Service> Peer<S> {
                     }
                 }
                 Needs::Read => {
-                    let most = [1, 8, 64][choices.below(3)];
+                    let most = [64, 8, 1][choices.below(3)];
                     let room = self.session.room();
-                    let len = stream.len().min(room.len()).min(1 + choices.below(most));
+                    let most = most - choices.below(most);
+                    let len = stream.len().min(room.len()).min(most);
                     room[..len].copy_from_slice(&stream[..len]);
                     stream = &stream[len..];
                     self.session.received(len, Duration::ZERO);
                 }
                 Needs::Write => {
-                    let len = self.session.unsent().len().min(1 + choices.below(256));
+                    let most = 256 - choices.below(256);
+                    let len = self.session.unsent().len().min(most);
                     self.sent.extend_from_slice(&self.session.unsent()[..len]);
                     self.session.sent(len, Duration::ZERO);
                 }
@@ -316,7 +319,7 @@ fn a_get_goes_on_where_the_client_is() {
 
 #[test]
 fn a_content_is_one_frame_and_its_digest_another() {
-    let content = body(5000);
+    let content = body(if cfg!(miri) { 500 } else { 5000 });
     let sent = ask(&memory(&content), json!({"op": "get", "filename": "a"}));
     assert_eq!(sent.len(), 2);
     is_content(&sent, &content, 0);
@@ -704,7 +707,7 @@ fn a_listing_has_every_name_once() {
         let lists = [
             list_in::<80>(&memory, &json!({"op": "list", "filename": "d"})),
             list_in::<1024>(&memory, &json!({"op": "list", "filename": "d"})),
-            list_in::<100_000>(&memory, &json!({"op": "list", "filename": "d"})),
+            list_in::<10_000>(&memory, &json!({"op": "list", "filename": "d"})),
         ];
         for lines in lists.iter().filter(|_| count > 0) {
             let names: Vec<_> = lines.iter().map(|line| line["name"].clone()).collect();
@@ -885,11 +888,15 @@ fn a_line_has_at_most_640_octets() {
     assert_eq!(known["size"], u64::MAX);
 }
 
+/// What names are made of that are hardly any.
+const ODD: &[char] = &['.', 'a', '/', '\\', ':', '\u{1b}', '\u{85}', 'é'];
+
 proptest! {
     #![proptest_config(common::config(2000))]
 
     #[test]
-    fn a_name_is_harmless_or_none(name in "[.a/\\\\:\u{1b}\u{85}é]{0,12}") {
+    fn a_name_is_harmless_or_none(name in vec(select(ODD), 0..12)) {
+        let name = String::from_iter(name);
         match Name::new(&name) {
             Ok(checked) => {
                 prop_assert_eq!(checked.as_str(), &name);
