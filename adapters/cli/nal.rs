@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use std_embedded_nal::Stack;
 use tracing::{debug, warn};
 use unstick_core::{Service, Timeouts};
-use unstick_nal::{Entry, Slot, TcpServer, UdpServer, Waits, std_stack};
+use unstick_nal::{Entry, Slot, TcpServer, UdpServer, UdpSlot, Waits, std_stack};
 use unstick_std::udp::MAX_DATAGRAM;
 use unstick_std::{HEADER_CAPACITY, Limits, Shutdown, WakePipe};
 
@@ -47,6 +47,7 @@ pub fn serve<S: Service>(
         },
     };
     let mut slots = Vec::new();
+    let mut slot = Box::new(UdpSlot::free());
     let mut entries = Vec::new();
     let mut addresses = [None, None];
     let mut tcp_server = None;
@@ -66,9 +67,15 @@ pub fn serve<S: Service>(
         let (policy, mut address) = policy(&listen)?;
         let port = address.port();
         entries.resize_with(REPLIES, || Entry::EMPTY);
-        let server: Udp<'_, S> =
-            UdpServer::bind(&mut Stack, port, policy, nal_limits, &mut entries)
-                .map_err(|error| listen.failure("udp", &error))?;
+        let server: Udp<'_, S> = UdpServer::bind(
+            &mut Stack,
+            port,
+            policy,
+            nal_limits,
+            &mut slot,
+            &mut entries,
+        )
+        .map_err(|error| listen.failure("udp", &error))?;
         let port = std_stack::udp_local_port(server.socket());
         address.set_port(port.map_err(|error| listen.failure("udp", &error))?);
         addresses[1] = Some(address);

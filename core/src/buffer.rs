@@ -21,6 +21,11 @@ impl<M> Buffer<M> {
         self.start == self.end
     }
 
+    /// Lets go of all that is held.
+    pub(crate) const fn clear(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
+
     /// Lets go of the first `octets` of what is held.
     pub(crate) fn emptied(&mut self, octets: usize) {
         self.start = self.start.saturating_add(octets).min(self.end);
@@ -36,7 +41,7 @@ impl<M: AsRef<[u8]> + AsMut<[u8]>> Buffer<M> {
     /// The room behind what is held; all of it if nothing is.
     pub(crate) fn room(&mut self) -> &mut [u8] {
         if self.is_empty() {
-            (self.start, self.end) = (0, 0);
+            self.clear();
         }
         let octets = self.octets.as_mut();
         octets.get_mut(self.end..).unwrap_or_default()

@@ -183,8 +183,7 @@ impl<S: Service, const N: usize> Connection<S, N> {
     /// The same with headers of up to `max_header` octets (at most `N`) and bodies of up to `max_body` octets.
     #[must_use]
     pub fn with_limits(mut self, max_header: usize, max_body: u64) -> Self {
-        self.decoder = Decoder::with_max_header_len(max_header);
-        self.max_body = max_body;
+        self.set_limits(max_header, max_body);
         self
     }
 
@@ -196,9 +195,35 @@ impl<S: Service, const N: usize> Connection<S, N> {
     /// The service may need more than one call to fill it: what is behind those octets is the next call's
     /// `out`, until [`is_between_frames`](Self::is_between_frames) says that the datagram is complete.
     #[must_use]
-    pub fn for_datagrams(mut self) -> Self {
+    pub const fn for_datagrams(mut self) -> Self {
         self.datagram = true;
         self
+    }
+
+    /// Begins anew with another peer and its service, with the same limits.
+    ///
+    /// As good as a new connection, without moving one: on a board that would be stack. The service of the last peer is
+    /// dropped.
+    pub fn restart(&mut self, service: S) {
+        self.decoder.restart(self.decoder.max_header_len());
+        self.service = service;
+        self.input = Input::Await;
+        self.output = Output::Await;
+        self.id = None;
+        self.timeout_ms = None;
+        self.requests = 0;
+        self.replied = 0;
+        self.stalled = false;
+        self.full = false;
+        self.closing = false;
+        self.fault = None;
+    }
+
+    /// Takes headers of up to `max_header` octets (at most `N`) and bodies of up to `max_body` octets from the next peer
+    /// on: between [`restart`](Self::restart) and the first octet.
+    pub const fn set_limits(&mut self, max_header: usize, max_body: u64) {
+        self.decoder.restart(max_header);
+        self.max_body = max_body;
     }
 
     /// What the connection needs next.
@@ -271,13 +296,14 @@ impl<S: Service, const N: usize> Connection<S, N> {
                 self.offer(input);
                 continue;
             }
-            match self.decoder.decode(input) {
+            // Looked at where it is: a header that is moved is on the stack twice.
+            match &self.decoder.decode(input) {
                 Ok(None) => return,
-                Ok(Some(Event::Header(request))) => self.begin(&request),
+                Ok(Some(Event::Header(request))) => self.begin(request),
                 // Of a request that was refused.
                 Ok(Some(Event::Body(_))) => {}
                 Ok(Some(Event::End)) => self.end(),
-                Err(error) => self.fail(error),
+                Err(error) => self.fail(*error),
             }
         }
     }
@@ -363,6 +389,8 @@ impl<S: Service, const N: usize> Connection<S, N> {
         filled
     }
 
+    /// Not inlined, as others that hold whole headers: the stack is needed for decoding one.
+    #[inline(never)]
     fn begin(&mut self, request: &Request) {
         self.input = Input::Body;
         self.output = Output::Ask;
@@ -417,6 +445,7 @@ impl<S: Service, const N: usize> Connection<S, N> {
         }
     }
 
+    #[inline(never)]
     fn fail(&mut self, error: DecodeError) {
         let refusal = match error {
             DecodeError::HeaderTooLong(len) => Refusal::new(

@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use crate::error::DecodeError;
+use crate::error::{DecodeError, HeaderError};
 use crate::frame::{Event, Header, PREFIX_LEN};
 use crate::octets::{copy, take};
 
@@ -80,6 +80,14 @@ impl<H: Header, const N: usize> Decoder<H, N> {
         }
     }
 
+    /// Goes back to the start of a stream, with headers of up to `max` octets, or `N` if that is less.
+    ///
+    /// As good as a new decoder, without moving one of `N` octets and more: on a board that would be stack.
+    pub const fn restart(&mut self, max: usize) {
+        self.state = State::START;
+        self.max_header_len = if max < N { max } else { N };
+    }
+
     /// The most octets a header may have.
     pub const fn max_header_len(&self) -> usize {
         self.max_header_len
@@ -144,7 +152,7 @@ impl<H: Header, const N: usize> Decoder<H, N> {
                             };
                             return Ok(Some(Event::Header(header)));
                         }
-                        Err(error) => self.state = State::Failed(error),
+                        Err(error) => self.state = State::Failed(error.into()),
                     }
                 }
                 State::Body { left: 0 } => {
@@ -198,10 +206,10 @@ fn fill(buffer: &mut [u8], filled: &mut usize, input: &mut &[u8]) -> bool {
 fn decode_header<H: Header, const N: usize>(
     buffer: &mut [u8; N],
     len: usize,
-) -> Result<H, DecodeError> {
+) -> Result<H, HeaderError> {
     let (text, scratch) = buffer.split_at_mut_checked(len).unwrap_or_default();
     if scratch.len() >= text.len() {
-        Ok(H::decode(text, scratch)?)
+        H::decode(text, scratch)
     } else {
         decode_long_header::<H, N>(text)
     }
@@ -210,6 +218,6 @@ fn decode_header<H: Header, const N: usize>(
 /// Apart, so that only headers that need it cost `N` octets of stack.
 #[cold]
 #[inline(never)]
-fn decode_long_header<H: Header, const N: usize>(text: &mut [u8]) -> Result<H, DecodeError> {
-    Ok(H::decode(text, &mut [0; N])?)
+fn decode_long_header<H: Header, const N: usize>(text: &mut [u8]) -> Result<H, HeaderError> {
+    H::decode(text, &mut [0; N])
 }

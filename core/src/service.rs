@@ -59,6 +59,40 @@ pub trait Service {
     fn cancel(&mut self) {}
 }
 
+/// A place for a service: without one every request is refused.
+///
+/// For engines whose connections are places in fixed memory, which peers take one after the other.
+impl<S: Service> Service for Option<S> {
+    fn begin(&mut self, request: &Request) -> Result<(), Refusal> {
+        let vacant = || Refusal::new(Code::Internal, "nothing is served here");
+        self.as_mut().ok_or_else(vacant)?.begin(request)
+    }
+
+    fn body(&mut self, octets: &[u8]) -> Result<usize, Refusal> {
+        self.as_mut().map_or(Ok(0), |service| service.body(octets))
+    }
+
+    fn end(&mut self) -> Result<(), Refusal> {
+        self.as_mut().map_or(Ok(()), S::end)
+    }
+
+    fn reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Refusal>> {
+        self.as_mut()
+            .map_or(Poll::Pending, |service| service.reply(cx))
+    }
+
+    fn fill(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<Result<usize, Refusal>> {
+        self.as_mut()
+            .map_or(Poll::Pending, |service| service.fill(cx, out))
+    }
+
+    fn cancel(&mut self) {
+        if let Some(service) = self {
+            service.cancel();
+        }
+    }
+}
+
 /// A service that says which operations it serves, so that several can stand behind one connection.
 pub trait Route: Service {
     /// Whether this service serves `op`.

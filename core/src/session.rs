@@ -95,6 +95,19 @@ where
         }
     }
 
+    /// Begins anew for a peer that has connected `now`, with its service: see [`Connection::restart`].
+    pub fn restart(&mut self, service: S, now: Duration) {
+        self.connection.restart(service);
+        self.input.clear();
+        self.output.clear();
+        self.ended = false;
+        self.phase = (Phase::Idle, 0);
+        self.since = now;
+        self.moved = now;
+        self.trickled = 0;
+        self.waited = false;
+    }
+
     /// The connection.
     pub const fn connection(&self) -> &Connection<S, N> {
         &self.connection
@@ -215,6 +228,7 @@ where
     ///
     /// A request that is over its `timeout_ms` ends alone; a header or a peer that is too slow ends the connection,
     /// and a connection between requests ends without a word.
+    #[inline(never)]
     pub fn keep_deadlines(&mut self, timeouts: &Timeouts, needs: Needs, now: Duration) -> bool {
         let Some((_, overdue)) = self
             .next_deadline(timeouts, needs)

@@ -72,4 +72,4 @@ pub use policy::{
     Received, Sent, TcpPolicy, Turned, UdpPolicy, UdpReceived, ZeroIsEnd, ZeroIsNothing,
 };
 pub use tcp::{Client, ClientError, Slot, TcpServer, TcpStats, Waits, body_of};
-pub use udp::{Entry, UdpClient, UdpClientError, UdpServer, UdpStats};
+pub use udp::{Entry, UdpClient, UdpClientError, UdpServer, UdpSlot, UdpStats};

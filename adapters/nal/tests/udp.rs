@@ -12,7 +12,7 @@ use embedded_nal::UdpClientStack;
 use serde_json::{Value, json};
 use std_embedded_nal::Stack;
 use unstick_core::{Refusal, Reply, Request, Route, Service};
-use unstick_nal::{Entry, Limits, UdpClient, UdpServer, std_stack};
+use unstick_nal::{Entry, Limits, UdpClient, UdpServer, UdpSlot, std_stack};
 
 const ZERO: Duration = Duration::ZERO;
 
@@ -23,7 +23,9 @@ fn server<S: Service>(entries: &mut [Entry<512>]) -> (Server<'_, S>, UdpSocket) 
     let policy = std_stack::Policy {
         loopback_only: true,
     };
-    let server = UdpServer::bind(&mut Stack, 0, policy, Limits::default(), entries).unwrap();
+    let slot = Box::leak(Box::new(UdpSlot::free()));
+    let limits = Limits::default();
+    let server = UdpServer::bind(&mut Stack, 0, policy, limits, slot, entries).unwrap();
     let peer = connect(&server);
     (server, peer)
 }

@@ -75,7 +75,8 @@ pub struct Responder<R, const IN: usize, const OUT: usize> {
     body: Vec<u8, IN>,
     out: Vec<u8, OUT>,
     sent: usize,
-    head: Option<Reply>,
+    /// The answer is complete, as output with this exit status if it is a command's.
+    answer: Option<Option<i32>>,
 }
 
 impl<R: Respond, const IN: usize, const OUT: usize> Responder<R, IN, OUT> {
@@ -87,7 +88,7 @@ impl<R: Respond, const IN: usize, const OUT: usize> Responder<R, IN, OUT> {
             body: Vec::new(),
             out: Vec::new(),
             sent: 0,
-            head: None,
+            answer: None,
         }
     }
 }
@@ -95,7 +96,7 @@ impl<R: Respond, const IN: usize, const OUT: usize> Responder<R, IN, OUT> {
 impl<R: Respond, const IN: usize, const OUT: usize> Service for Responder<R, IN, OUT> {
     fn begin(&mut self, request: &Request) -> Result<(), Refusal> {
         self.body.clear();
-        self.head = None;
+        self.answer = None;
         if request.total_size > IN as u64 {
             return Err(Refusal::new(
                 Code::TooLarge,
@@ -128,18 +129,18 @@ impl<R: Respond, const IN: usize, const OUT: usize> Service for Responder<R, IN,
                 format_args!("the answer is longer than {OUT} octets"),
             ));
         }
-        let mut head = Reply::new(out.octets.len() as u64);
-        head.exit = out.exit;
-        head.stream = out.exit.map(|_| Stream::Stdout);
-        self.head = Some(head);
+        self.answer = Some(out.exit);
         Ok(())
     }
 
     fn reply(&mut self, _: &mut Context<'_>) -> Poll<Result<Reply, Refusal>> {
-        match self.head.take() {
-            Some(head) => Poll::Ready(Ok(head)),
-            None => Poll::Pending,
-        }
+        let Some(exit) = self.answer.take() else {
+            return Poll::Pending;
+        };
+        let mut head = Reply::new(self.out.len() as u64);
+        head.exit = exit;
+        head.stream = exit.map(|_| Stream::Stdout);
+        Poll::Ready(Ok(head))
     }
 
     fn fill(&mut self, _: &mut Context<'_>, out: &mut [u8]) -> Poll<Result<usize, Refusal>> {

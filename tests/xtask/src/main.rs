@@ -3,12 +3,14 @@
 //! `cargo xtask test` is the whole of what has to hold before a change goes in: the table [`STEPS`], in order.
 //! Each step is its own command too, and brings along what it needs ([`tools`]).
 
+mod boards;
 mod checks;
 mod coverage;
 mod fuzz;
 mod miri;
 mod no_panic;
 mod process;
+mod qemu;
 mod tools;
 
 use std::process::ExitCode;
@@ -111,6 +113,14 @@ enum Command {
     Coverage,
     /// Core's tests under Miri
     Miri,
+    /// Build a board's firmware and run it in QEMU, until interrupted
+    Qemu {
+        /// The board: a directory of examples/boards
+        board: String,
+        /// Where the board is reached on 127.0.0.1, by TCP and UDP; 0 takes any port that is free
+        #[arg(long, default_value_t = qemu::PORT)]
+        port: u16,
+    },
     /// Run one fuzz target, or each of them
     Fuzz {
         /// The target's name; all of them if there is none
@@ -132,6 +142,7 @@ fn main() -> ExitCode {
         Command::NoPanic => step("no-panic"),
         Command::Coverage => step("coverage"),
         Command::Miri => step("miri"),
+        Command::Qemu { board, port } => qemu::run(&board, port),
         Command::Fuzz { target, seconds } => {
             tools::provide(fuzz::NEEDS).and_then(|()| match target {
                 Some(target) => fuzz::one(&target, seconds),

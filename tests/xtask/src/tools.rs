@@ -71,7 +71,7 @@ impl Need {
 }
 
 /// Makes sure that all of `needs` are there: installs what is missing, one line each.
-pub fn provide(needs: impl IntoIterator<Item = &'static Need>) -> Result<()> {
+pub fn provide<'n>(needs: impl IntoIterator<Item = &'n Need>) -> Result<()> {
     let mut needs: BTreeSet<Need> = needs.into_iter().copied().collect();
     if needs.iter().any(|need| need.is_rustups()) {
         needs.insert(Need::RUSTUP);

@@ -45,6 +45,9 @@ impl Linger {
     }
 
     /// Reads once; whether anything came, or none if it is over.
+    ///
+    /// Not inlined: what it reads into is on the stack.
+    #[inline(never)]
     pub(super) fn poll<T: TcpClientStack, P: TcpPolicy<T>, const B: usize>(
         &mut self,
         stack: &mut T,

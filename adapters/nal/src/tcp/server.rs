@@ -162,7 +162,7 @@ where
     /// Closes every socket, the listening one too.
     pub fn close(mut self, stack: &mut T) {
         for slot in self.slots.iter_mut() {
-            slot.free(stack);
+            slot.vacate(stack);
         }
         self.spare.free(stack);
         // Nothing is left to be done about a socket that does not close.
@@ -254,7 +254,7 @@ where
             let _ = stack.close(socket);
             &mut self.stats.turned
         } else if let Some(slot) = place(self.slots, now) {
-            slot.occupy(stack, socket, factory(peer), &self.limits, now);
+            slot.occupy(stack, socket, || factory(peer), &self.limits, now);
             &mut self.stats.accepted
         } else {
             self.spare.occupy(stack, socket, now);
@@ -266,7 +266,7 @@ where
 }
 
 /// Whether a new peer can have this slot.
-fn can_take<K, S, const N: usize, const IN: usize, const OUT: usize>(
+fn can_take<K, S: Service, const N: usize, const IN: usize, const OUT: usize>(
     slot: &Slot<K, S, N, IN, OUT>,
     now: Duration,
 ) -> bool {
@@ -274,7 +274,7 @@ fn can_take<K, S, const N: usize, const IN: usize, const OUT: usize>(
 }
 
 /// The slot for a new peer: a free one, or the one that has lingered the longest.
-fn place<K, S, const N: usize, const IN: usize, const OUT: usize>(
+fn place<K, S: Service, const N: usize, const IN: usize, const OUT: usize>(
     slots: &mut [Slot<K, S, N, IN, OUT>],
     now: Duration,
 ) -> Option<&mut Slot<K, S, N, IN, OUT>> {

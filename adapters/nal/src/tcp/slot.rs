@@ -37,8 +37,8 @@ pub enum Waits {
 pub struct Slot<K, S, const N: usize, const IN: usize, const OUT: usize> {
     /// None if the slot is free.
     socket: Option<K>,
-    /// None if it is free or lingers.
-    session: Option<Session<S, N, [u8; IN], [u8; OUT]>>,
+    /// Vacant if it is free or lingers. Always there: made anew for each peer it would be moved, and need as much stack.
+    session: Session<Option<S>, N, [u8; IN], [u8; OUT]>,
     linger: Linger,
     waits: Waits,
     /// The session's requests so far, modulo 2^32.
@@ -71,16 +71,22 @@ enum Step {
     Gone,
 }
 
-impl<K, S, const N: usize, const IN: usize, const OUT: usize> Slot<K, S, N, IN, OUT> {
+impl<K, S: Service, const N: usize, const IN: usize, const OUT: usize> Slot<K, S, N, IN, OUT> {
     /// A free slot.
-    pub const FREE: Self = Self {
-        socket: None,
-        session: None,
-        linger: Linger::new(false, Duration::ZERO),
-        waits: Waits::Read,
-        requests: 0,
-        hangup: None,
-    };
+    pub const FREE: Self = Self::free();
+
+    /// A free slot, as [`FREE`](Self::FREE), but made where it is asked for: a board need not have one in flash to copy.
+    pub const fn free() -> Self {
+        const { assert!(IN > 0 && OUT > 0, "a session's buffers have room") };
+        Self {
+            socket: None,
+            session: Session::new(Connection::new(None), [0; IN], [0; OUT], Duration::ZERO),
+            linger: Linger::new(false, Duration::ZERO),
+            waits: Waits::Read,
+            requests: 0,
+            hangup: None,
+        }
+    }
 
     /// Whether nobody has it.
     pub const fn is_free(&self) -> bool {
@@ -89,43 +95,48 @@ impl<K, S, const N: usize, const IN: usize, const OUT: usize> Slot<K, S, N, IN, 
 
     /// The socket, and what the slot waits for.
     pub(super) fn waits(&self) -> Option<(&K, Waits)> {
-        let waits = match self.session {
-            Some(_) => self.waits,
-            None => Waits::Read,
+        let waits = match self.is_serving() {
+            true => self.waits,
+            false => Waits::Read,
         };
         self.socket.as_ref().map(|socket| (socket, waits))
     }
 
     /// When another peer may have the slot, if it lingers.
     pub(super) fn gives_way(&self) -> Option<Duration> {
-        let lingers = self.socket.is_some() && self.session.is_none();
+        let lingers = self.socket.is_some() && !self.is_serving();
         lingers.then(|| self.linger.gives_way())
     }
 
+    const fn is_serving(&self) -> bool {
+        self.session.connection().service().is_some()
+    }
+
     /// Lets go of the peer, and of the service.
-    pub(super) fn free<T: TcpClientStack<TcpSocket = K>>(&mut self, stack: &mut T) {
-        self.session = None;
+    pub(super) fn vacate<T: TcpClientStack<TcpSocket = K>>(&mut self, stack: &mut T) {
+        self.session.restart(None, Duration::ZERO);
         if let Some(socket) = self.socket.take() {
             // Nothing is left to be done about a socket that does not close.
             let _ = stack.close(socket);
         }
     }
-}
 
-impl<K, S: Service, const N: usize, const IN: usize, const OUT: usize> Slot<K, S, N, IN, OUT> {
     /// Serves this peer, instead of whoever is here.
+    ///
+    /// Not inlined: on its way into the slot the service is on the stack, which those who call need for other things.
+    #[inline(never)]
     pub(super) fn occupy<T: TcpClientStack<TcpSocket = K>>(
         &mut self,
         stack: &mut T,
         socket: K,
-        service: S,
+        service: impl FnOnce() -> S,
         limits: &Limits,
         now: Duration,
     ) {
-        const { assert!(IN > 0 && OUT > 0, "a session's buffers have room") };
-        self.free(stack);
-        let connection = Connection::new(service).with_limits(limits.max_header, limits.max_body);
-        self.session = Some(Session::new(connection, [0; IN], [0; OUT], now));
+        self.vacate(stack);
+        self.session.restart(Some(service()), now);
+        let connection = self.session.connection_mut();
+        connection.set_limits(limits.max_header, limits.max_body);
         self.socket = Some(socket);
         self.waits = Waits::Read;
         self.requests = 0;
@@ -135,9 +146,9 @@ impl<K, S: Service, const N: usize, const IN: usize, const OUT: usize> Slot<K, S
     /// The next time that something is to be done unless octets move before.
     pub(super) fn deadline(&self, timeouts: &Timeouts, stop: Option<Duration>) -> Option<Duration> {
         self.socket.as_ref()?;
-        let Some(session) = &self.session else {
+        if !self.is_serving() {
             return Some(self.linger.until());
-        };
+        }
         let needs = match self.waits {
             Waits::Read => Needs::Read,
             Waits::Write => Needs::Write,
@@ -145,37 +156,41 @@ impl<K, S: Service, const N: usize, const IN: usize, const OUT: usize> Slot<K, S
         };
         let hangup = self.hangup.map(|(at, _)| at);
         let hangup = hangup.filter(|_| needs == Needs::Service);
-        let all = [session.deadline(timeouts, needs), hangup, stop];
+        let all = [self.session.deadline(timeouts, needs), hangup, stop];
         all.into_iter().flatten().min()
     }
 
     /// At most one send or receive; whether there was something to do.
+    ///
+    /// Not inlined, for the same reason as [`occupy`](Self::occupy).
+    #[inline(never)]
     pub(super) fn poll<T, P>(&mut self, pass: &mut Pass<'_, '_, T, P>) -> bool
     where
         T: TcpClientStack<TcpSocket = K>,
         P: TcpPolicy<T>,
     {
+        let serving = self.is_serving();
         let Some(socket) = &mut self.socket else {
             return false;
         };
-        let Some(session) = &mut self.session else {
+        if !serving {
             let (stack, policy) = (&mut *pass.stack, &mut *pass.policy);
             let moved = self
                 .linger
                 .poll::<T, P, IN>(stack, policy, socket, pass.now);
             if moved.is_none() {
-                self.free(pass.stack);
+                self.vacate(pass.stack);
             }
             return moved.unwrap_or(true);
-        };
+        }
         let mut turn = Turn {
             socket,
-            session,
+            session: &mut self.session,
             waits: &mut self.waits,
             hangup: &mut self.hangup,
         };
         let step = turn.step(pass);
-        let requests = session.connection().requests();
+        let requests = self.session.connection().requests();
         let new = requests.wrapping_sub(self.requests);
         self.requests = requests;
         pass.stats.requests = pass.stats.requests.wrapping_add(new);
@@ -184,7 +199,7 @@ impl<K, S: Service, const N: usize, const IN: usize, const OUT: usize> Slot<K, S
             Step::Idle => false,
             Step::Gone => {
                 pass.stats.lost = pass.stats.lost.wrapping_add(1);
-                self.free(pass.stack);
+                self.vacate(pass.stack);
                 true
             }
             Step::Close => {
@@ -200,24 +215,24 @@ impl<K, S: Service, const N: usize, const IN: usize, const OUT: usize> Slot<K, S
         T: TcpClientStack<TcpSocket = K>,
         P: TcpPolicy<T>,
     {
-        let (Some(socket), Some(session)) = (&mut self.socket, &self.session) else {
+        let Some(socket) = &mut self.socket else {
             return;
         };
-        let faulty = session.connection().fault().is_some();
+        let faulty = self.session.connection().fault().is_some();
         if faulty {
             pass.stats.faults = pass.stats.faults.wrapping_add(1);
         }
-        if session.has_ended() {
-            self.free(pass.stack);
+        if self.session.has_ended() {
+            self.vacate(pass.stack);
             return;
         }
         let half_closed = pass.policy.half_close(pass.stack, socket);
         if half_closed || faulty {
-            self.session = None;
+            self.session.restart(None, pass.now);
             self.linger = Linger::new(half_closed, pass.now);
         } else {
             // It has been told nothing that could be lost.
-            self.free(pass.stack);
+            self.vacate(pass.stack);
         }
     }
 }
@@ -225,7 +240,7 @@ impl<K, S: Service, const N: usize, const IN: usize, const OUT: usize> Slot<K, S
 /// A slot that serves, in one pass.
 struct Turn<'t, K, S, const N: usize, const IN: usize, const OUT: usize> {
     socket: &'t mut K,
-    session: &'t mut Session<S, N, [u8; IN], [u8; OUT]>,
+    session: &'t mut Session<Option<S>, N, [u8; IN], [u8; OUT]>,
     waits: &'t mut Waits,
     hangup: &'t mut Option<(Duration, u32)>,
 }
@@ -339,6 +354,7 @@ impl<K, S: Service, const N: usize, const IN: usize, const OUT: usize> Turn<'_, 
     }
 
     /// Ends what has taken too long, if anything has; whether it has.
+    #[inline(never)]
     fn give_up_what_is_late<T, P>(&mut self, pass: &Pass<'_, '_, T, P>, needs: Needs) -> bool {
         let now = pass.now;
         let request = self.session.connection().requests();

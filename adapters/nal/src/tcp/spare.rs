@@ -84,6 +84,9 @@ impl<K> Spare<K> {
     }
 
     /// At most one send or receive; whether there was something to do.
+    ///
+    /// Not inlined: the frame is on the stack.
+    #[inline(never)]
     pub(super) fn poll<T: TcpClientStack<TcpSocket = K>, P: TcpPolicy<T>>(
         &mut self,
         stack: &mut T,

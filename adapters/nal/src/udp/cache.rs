@@ -35,15 +35,21 @@ pub struct Entry<const OUT: usize> {
 
 impl<const OUT: usize> Entry<OUT> {
     /// Nothing is kept here.
-    pub const EMPTY: Self = Self {
-        key: None,
-        request: 0,
-        done: false,
-        touched: Duration::ZERO,
-        lens: [0; FRAMES],
-        frames: 0,
-        octets: [0; OUT],
-    };
+    pub const EMPTY: Self = Self::empty();
+
+    /// Nothing is kept here; as [`EMPTY`](Self::EMPTY), but made where it is asked for: a board need not have one in flash
+    /// to copy.
+    pub const fn empty() -> Self {
+        Self {
+            key: None,
+            request: 0,
+            done: false,
+            touched: Duration::ZERO,
+            lens: [0; FRAMES],
+            frames: 0,
+            octets: [0; OUT],
+        }
+    }
 
     fn used(&self) -> usize {
         let lens = self.lens.iter().take(self.frames);

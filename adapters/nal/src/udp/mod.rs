@@ -6,13 +6,15 @@ mod server;
 
 pub use cache::Entry;
 pub use client::{UdpClient, UdpClientError};
-pub use server::{UdpServer, UdpStats};
+pub use server::{UdpServer, UdpSlot, UdpStats};
 
 use unstick_core::{DecodeError, Decoder, Event, Header};
 
 /// The header of the frame in `datagram`, and how many octets are behind it.
 ///
-/// Whether these are as many as the header says is the caller's to check, who then knows the `id`.
+/// Whether these are as many as the header says is the caller's to check, who then knows the `id`. Not inlined: the decoder is
+/// on the stack.
+#[inline(never)]
 fn open<H: Header, const N: usize>(
     datagram: &[u8],
     max_header: usize,

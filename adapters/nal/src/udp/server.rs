@@ -5,9 +5,11 @@ use core::task::{Context, Waker};
 use core::time::Duration;
 
 use embedded_nal::UdpFullStack;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use unstick_core::{
-    Code, Connection, DecodeError, Fault, PREFIX_LEN, Refusal, Reply, Request, Service, Wants,
-    encode,
+    Code, Connection, DecodeError, EncodeError, Fault, Header, HeaderError, PREFIX_LEN, Refusal,
+    Reply, Request, Service, Wants, encode, json,
 };
 
 use super::cache::{Admission, Cache, Entry, Key};
@@ -48,16 +50,38 @@ pub struct UdpServer<'m, T: UdpFullStack, S, P, const N: usize, const IN: usize,
     policy: P,
     limits: Limits,
     cache: Cache<'m, OUT>,
-    turn: Option<Turn<S, N>>,
-    datagram: [u8; IN],
-    out: [u8; OUT],
+    slot: &'m mut UdpSlot<S, N, IN, OUT>,
+    turn: Option<Turn>,
     stop: Option<Duration>,
     stats: UdpStats,
 }
 
+/// The place of the one request that a [`UdpServer`] carries out at a time, and of its datagrams.
+///
+/// Nearly all of its size is `N + IN + OUT` and the service.
+#[derive(Debug)]
+pub struct UdpSlot<S, const N: usize, const IN: usize, const OUT: usize> {
+    /// Vacant between requests.
+    connection: Connection<Option<S>, N>,
+    datagram: [u8; IN],
+    out: [u8; OUT],
+}
+
+impl<S: Service, const N: usize, const IN: usize, const OUT: usize> UdpSlot<S, N, IN, OUT> {
+    /// A free slot.
+    pub const fn free() -> Self {
+        const { assert!(OUT >= ERROR_LEN, "an error frame has to fit a reply") };
+        Self {
+            connection: Connection::new(None).for_datagrams(),
+            datagram: [0; IN],
+            out: [0; OUT],
+        }
+    }
+}
+
 /// The request that is being carried out.
-struct Turn<S, const N: usize> {
-    connection: Connection<S, N>,
+#[derive(Debug)]
+struct Turn {
     to: Addressee,
     entry: Option<usize>,
     /// What the service has not taken yet of the datagram.
@@ -95,9 +119,9 @@ where
         port: u16,
         policy: P,
         limits: Limits,
+        slot: &'m mut UdpSlot<S, N, IN, OUT>,
         entries: &'m mut [Entry<OUT>],
     ) -> Result<Self, T::Error> {
-        const { assert!(OUT >= ERROR_LEN, "an error frame has to fit a reply") };
         let mut socket = stack.socket()?;
         if let Err(error) = stack.bind(&mut socket, port) {
             let _ = stack.close(socket);
@@ -108,9 +132,8 @@ where
             policy,
             limits,
             cache: Cache::new(entries),
+            slot,
             turn: None,
-            datagram: [0; IN],
-            out: [0; OUT],
             stop: None,
             stats: UdpStats::default(),
         })
@@ -200,6 +223,9 @@ where
     }
 
     /// Receives a datagram, if there is one; whether there was.
+    ///
+    /// Not inlined: a header is on the stack in here, which those who call need for other things.
+    #[inline(never)]
     fn receive(
         &mut self,
         cx: &mut Context<'_>,
@@ -207,14 +233,14 @@ where
         now: Duration,
         factory: impl FnMut(SocketAddr) -> S,
     ) -> bool {
-        let received = stack.receive(&mut self.socket, &mut self.datagram);
+        let received = stack.receive(&mut self.socket, &mut self.slot.datagram);
         let (len, peer) = match self.policy.received(received) {
             UdpReceived::Datagram(len, peer) => (len.min(IN), peer),
             UdpReceived::Other => return true,
             UdpReceived::Nothing => return false,
         };
         self.stats.received = self.stats.received.wrapping_add(1);
-        let datagram = self.datagram.get(..len).unwrap_or_default();
+        let datagram = self.slot.datagram.get(..len).unwrap_or_default();
         let opened = open::<Request, N>(datagram, self.limits.max_header);
         let (request, body_len) = match opened {
             Ok(opened) => opened,
@@ -282,6 +308,8 @@ where
         true
     }
 
+    /// Not inlined: on its way into the slot the service is on the stack, which those who call need for other things.
+    #[inline(never)]
     fn begin(
         &mut self,
         request: &Request,
@@ -292,14 +320,13 @@ where
         mut factory: impl FnMut(SocketAddr) -> S,
     ) {
         let peer = SocketAddr::new(to.peer.ip().to_canonical(), to.peer.port());
-        let connection = Connection::new(factory(peer))
-            .with_limits(self.limits.max_header, self.limits.max_body)
-            .for_datagrams();
+        let connection = &mut self.slot.connection;
+        connection.restart(Some(factory(peer)));
+        connection.set_limits(self.limits.max_header, self.limits.max_body);
         let idle = self.limits.timeouts.idle;
         let timeout = request.timeout_ms.map(Duration::from_millis);
         self.stats.requests = self.stats.requests.wrapping_add(1);
         self.turn = Some(Turn {
-            connection,
             to,
             entry,
             input: (0, len),
@@ -319,7 +346,7 @@ where
         };
         let mut sent = false;
         if let Some(by) = turn.send_by {
-            let frame = self.out.get(..turn.filled).unwrap_or_default();
+            let frame = self.slot.out.get(..turn.filled).unwrap_or_default();
             match stack.send_to(&mut self.socket, turn.to.peer, frame) {
                 Ok(()) => {}
                 Err(nb::Error::WouldBlock) if now < by => return false,
@@ -330,27 +357,27 @@ where
         }
         let mut moved = sent;
         loop {
-            match turn.connection.wants() {
+            match self.slot.connection.wants() {
                 Wants::Input if turn.input.0 >= turn.input.1 => {
                     self.finish(now);
                     return true;
                 }
                 Wants::Input => {
                     let (start, end) = turn.input;
-                    let mut input = self.datagram.get(start..end).unwrap_or_default();
-                    turn.connection.receive(&mut input);
+                    let mut input = self.slot.datagram.get(start..end).unwrap_or_default();
+                    self.slot.connection.receive(&mut input);
                     turn.input.0 = end.saturating_sub(input.len());
                     moved = true;
                 }
                 Wants::Output | Wants::Pending if sent => return true,
                 Wants::Output | Wants::Pending => {
-                    let room = self.out.get_mut(turn.filled..).unwrap_or_default();
-                    let octets = turn.connection.transmit(cx, room);
+                    let room = self.slot.out.get_mut(turn.filled..).unwrap_or_default();
+                    let octets = self.slot.connection.transmit(cx, room);
                     turn.filled = turn.filled.saturating_add(octets);
                     moved |= octets > 0;
-                    if turn.filled > 0 && turn.connection.is_between_frames() {
-                        let frame = self.out.get(..turn.filled).unwrap_or_default();
-                        let wants = turn.connection.wants();
+                    if turn.filled > 0 && self.slot.connection.is_between_frames() {
+                        let frame = self.slot.out.get(..turn.filled).unwrap_or_default();
+                        let wants = self.slot.connection.wants();
                         let last = !matches!(wants, Wants::Output | Wants::Pending);
                         let kept = turn.entry.map(|at| self.cache.push(at, frame, last));
                         if kept == Some(false) {
@@ -375,7 +402,7 @@ where
                         }
                         turn.filled = 0;
                         sent = true;
-                    } else if turn.connection.wants() == Wants::Pending {
+                    } else if self.slot.connection.wants() == Wants::Pending {
                         let late = turn.deadline <= now;
                         if self.stop.is_some_and(|at| at <= now) {
                             let refusal = Refusal::busy(SHUTTING_DOWN, RETRY_AFTER_MS);
@@ -391,8 +418,8 @@ where
                     }
                 }
                 Wants::Close => {
-                    let fault = turn.connection.fault();
-                    let cut = !turn.connection.is_between_frames()
+                    let fault = self.slot.connection.fault();
+                    let cut = !self.slot.connection.is_between_frames()
                         || fault == Some(Fault::BufferTooSmall);
                     match fault {
                         // Nothing of this frame was sent: unlike over TCP, there can be word of it.
@@ -408,9 +435,11 @@ where
     }
 
     /// Stops what the service has begun, and says why.
+    #[inline(never)]
     fn give_up(&mut self, stack: &mut T, refusal: Refusal, now: Duration) {
-        if let Some(mut turn) = self.turn.take() {
-            turn.connection.abort(refusal.clone());
+        if let Some(turn) = self.turn.take() {
+            self.slot.connection.abort(refusal.clone());
+            self.slot.connection.restart(None);
             self.refuse_admitted(stack, turn.to, turn.entry, refusal, turn.offset, now);
         }
     }
@@ -421,6 +450,7 @@ where
             self.cache.finish(at, now);
         }
         self.turn = None;
+        self.slot.connection.restart(None);
     }
 
     /// Sends what is kept of a reply once more.
@@ -435,6 +465,7 @@ where
     }
 
     /// Ends a reply with an error, which is kept if there is an entry for it.
+    #[inline(never)]
     fn refuse_admitted(
         &mut self,
         stack: &mut T,
@@ -456,6 +487,7 @@ where
     }
 
     /// Answers what has no entry.
+    #[inline(never)]
     fn refuse(&mut self, stack: &mut T, to: Addressee, refusal: Refusal) {
         let mut frame = [0; ERROR_LEN];
         let len = error_frame(refusal, to.id, 0, &mut frame);
@@ -471,6 +503,7 @@ where
     }
 
     /// What is said to a datagram of `len` octets that is no frame.
+    #[inline(never)]
     fn refusal(&self, len: usize, error: DecodeError) -> Refusal {
         match error {
             // As long as can be: the stack may have cut it.
@@ -486,7 +519,29 @@ where
 
 /// Whether this is a frame with `error`.
 fn is_error_frame<const N: usize>(datagram: &[u8]) -> bool {
-    open::<Reply, N>(datagram, N).is_ok_and(|(reply, _)| reply.error.is_some())
+    open::<Verdict, N>(datagram, N).is_ok_and(|(verdict, _)| verdict.error.is_some())
+}
+
+/// A header of which only `error` matters: a whole [`Reply`] is kilobytes of flash to read.
+#[derive(Deserialize)]
+struct Verdict {
+    total_size: u64,
+    #[serde(default)]
+    error: Option<IgnoredAny>,
+}
+
+impl Header for Verdict {
+    fn body_len(&self) -> u64 {
+        self.total_size
+    }
+
+    fn decode(text: &mut [u8], scratch: &mut [u8]) -> Result<Self, HeaderError> {
+        json::decode(text, scratch)
+    }
+
+    fn encode(&self, _: &mut [u8]) -> Result<usize, EncodeError> {
+        Err(EncodeError::HeaderLength)
+    }
 }
 
 /// Writes an error frame; its length.

@@ -43,6 +43,12 @@ pub fn now() -> Duration {
     Duration::from_millis(ticks) + Duration::from_nanos(nanos)
 }
 
+/// What [`responder::Board::seed`] is on a board without a source of randomness: how long its start took is all that
+/// differs.
+pub fn seed() -> u64 {
+    u64::try_from(now().as_nanos()).unwrap_or(1)
+}
+
 #[exception]
 fn SysTick() {
     critical_section::with(|cs| {

@@ -1,19 +1,22 @@
-//! Faults: where the program was, and whether the stack had overflowed.
+//! Faults and panics: says on the console where the program was, and whether the stack had overflowed; starts anew.
 
 use core::arch::naked_asm;
 use core::fmt;
+use core::panic::PanicInfo;
 
-use crate::stack;
+use cortex_m::peripheral::SCB;
 
-/// What has happened, for the board to report.
+use crate::stack::{self, Callers};
+
+/// What has happened.
 #[derive(Debug, Clone, Copy)]
-pub struct Fault {
+struct Fault {
     /// The stack pointer when it happened.
-    pub stack_pointer: usize,
+    stack_pointer: usize,
     /// The instruction, unless the stack was no place to keep it.
-    pub program_counter: Option<usize>,
-    /// The configurable fault status register (Armv7-M Architecture Reference Manual, B3.2.15).
-    pub status: u32,
+    program_counter: Option<usize>,
+    /// The configurable fault status register (Armv7-M Architecture Reference Manual, B3.2.15); Armv6-M has none.
+    status: Option<u32>,
 }
 
 impl fmt::Display for Fault {
@@ -25,14 +28,31 @@ impl fmt::Display for Fault {
                 "stack overflow: the stack pointer is {:#010x}, the stack ends at {end:#010x}",
                 self.stack_pointer
             ),
-            Some(at) => write!(f, "fault at {at:#010x}, status {:#010x}", self.status),
+            Some(at) => {
+                write!(f, "fault at {at:#x}, ")?;
+                if let Some(status) = self.status {
+                    write!(f, "status {status:#010x}, ")?;
+                }
+                write!(f, "called from{}", Callers::of(self.stack_pointer))
+            }
         }
     }
 }
 
 unsafe extern "Rust" {
-    /// The board's: says what has happened, and starts anew.
-    safe fn board_fault(fault: Fault) -> !;
+    /// The board's: writes a line to the console, at whatever point the program was.
+    safe fn board_print(line: fmt::Arguments<'_>);
+}
+
+fn last_words(reason: impl fmt::Display) -> ! {
+    board_print(format_args!("{reason}; starting anew"));
+    SCB::sys_reset()
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    // Its words would be a seventh of the firmware.
+    last_words(format_args!("panic, called from{}", Callers::here()))
 }
 
 /// Gives the report a whole stack, whatever has become of the one that was in use.
@@ -58,22 +78,30 @@ const FRAME_WORDS: usize = 8;
 
 extern "C" fn report(stack_pointer: usize) -> ! {
     let (end, start) = stack::region();
-    let whole = (end..=start - FRAME_WORDS * 4).contains(&stack_pointer) && !overflowed();
+    let status = status();
+    let whole = (end..=start - FRAME_WORDS * 4).contains(&stack_pointer) && !overflowed(status);
     // SAFETY: the frame that the processor has just put on the stack, which is all there.
     let program_counter =
         whole.then(|| unsafe { ((stack_pointer + 24) as *const usize).read_volatile() });
-    // SAFETY: a register of the system control block, which is read for its value only.
-    let status = unsafe { (0xe000_ed28 as *const u32).read_volatile() };
-    board_fault(Fault {
+    last_words(Fault {
         stack_pointer,
         program_counter,
         status,
     })
 }
 
-/// Whether the processor failed to put its frame on the stack: MSTKERR or STKERR.
-fn overflowed() -> bool {
-    // SAFETY: as above.
-    let status = unsafe { (0xe000_ed28 as *const u32).read_volatile() };
-    status & (1 << 4 | 1 << 12) != 0
+#[cfg(not(armv6m))]
+fn status() -> Option<u32> {
+    // SAFETY: a register of the system control block, which is read for its value only.
+    Some(unsafe { (0xe000_ed28 as *const u32).read_volatile() })
+}
+
+#[cfg(armv6m)]
+fn status() -> Option<u32> {
+    None
+}
+
+/// Whether the processor failed to put its frame on the stack, as far as it can tell: MSTKERR or STKERR.
+fn overflowed(status: Option<u32>) -> bool {
+    status.is_some_and(|status| status & (1 << 4 | 1 << 12) != 0)
 }

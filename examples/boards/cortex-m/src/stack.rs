@@ -2,13 +2,14 @@
 //! can be seen.
 //!
 //! The board's `memory.x` gives it a region of its own at the start of the memory, named by `_stack_end` and
-//! `_stack_start`. Below that is nothing, and an access there faults: see [`fault`](crate::fault). Where the processor has a
+//! `_stack_start`. Below that is nothing, and an access there faults: see `fault.rs`. Where the processor has a
 //! memory protection unit, [`guard`] has it see to that, since some chips and emulators let an access to nothing pass.
 
-use core::ptr;
+use core::{fmt, ptr};
 
 use cortex_m::asm;
 use cortex_m::peripheral::MPU;
+use cortex_m::register::msp;
 use responder::StackUse;
 
 /// What cortex-m-rt's `paint-stack` paints with.
@@ -17,6 +18,8 @@ const PAINT: u32 = 0xcccc_cccc;
 unsafe extern "C" {
     static _stack_start: u32;
     static _stack_end: u32;
+    static __stext: u32;
+    static __etext: u32;
 }
 
 /// The region of the stack: its lowest address, and the one behind its highest.
@@ -48,11 +51,15 @@ pub fn guard(unit: &mut MPU) {
     asm::isb();
 }
 
+/// The word at this address of the stack's region.
+fn word(at: usize) -> u32 {
+    // SAFETY: called with aligned addresses of that region only; reading a word that is in use gives some number.
+    unsafe { ptr::read_volatile(at as *const u32) }
+}
+
 /// What the stack has needed so far.
 pub fn usage() -> StackUse {
     let (end, start) = region();
-    // SAFETY: aligned words of the stack's own region; reading one that is in use gives some number.
-    let word = |at: usize| unsafe { ptr::read_volatile(at as *const u32) };
     let unused = (end..start)
         .step_by(size_of::<u32>())
         .take_while(|at| word(*at) == PAINT);
@@ -60,5 +67,42 @@ pub fn usage() -> StackUse {
     StackUse {
         len,
         peak: len - unused.count() * size_of::<u32>(),
+    }
+}
+
+/// What look like the return addresses on the stack, the latest first: where the program came from.
+///
+/// `addr2line -f -e FIRMWARE ADDRESS…` names the functions. Some may be left over from earlier calls.
+#[derive(Debug, Clone, Copy)]
+pub struct Callers {
+    stack_pointer: usize,
+}
+
+impl Callers {
+    /// How many are shown.
+    const MOST: usize = 8;
+
+    /// Those of whoever asks.
+    pub fn here() -> Self {
+        Self::of(msp::read() as usize)
+    }
+
+    pub(crate) const fn of(stack_pointer: usize) -> Self {
+        Self { stack_pointer }
+    }
+}
+
+impl fmt::Display for Callers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = ptr::addr_of!(__stext) as usize..ptr::addr_of!(__etext) as usize;
+        let (end, start) = region();
+        // A return address has its lowest bit set: the processor knows Thumb only.
+        let addresses = (self.stack_pointer.max(end)..start)
+            .step_by(size_of::<u32>())
+            .map(word)
+            .filter(|word| word & 1 == 1 && text.contains(&(*word as usize)));
+        addresses
+            .take(Self::MOST)
+            .try_for_each(|address| write!(f, " {:#x}", address - 1))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The controller has queues of 2 KiB of its own, and no DMA: the processor moves each word.
 
-use cortex_m::interrupt::InterruptNumber;
+use board_cortex_m::interrupt::{self, Handler};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 use static_cell::ConstStaticCell;
@@ -41,34 +41,12 @@ const RX_EXTRA: usize = 6;
 /// Frames that the receive queue may hold.
 const BURST: usize = 4;
 
-/// The controller's place in the table of interrupts.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Interrupt;
+/// The controller's place in the table of interrupts (chapter 2.5, table 2-9).
+pub(crate) const INTERRUPT: u16 = 42;
 
-const INTERRUPT: u16 = 42;
-
-// SAFETY: 42 is the Ethernet controller's number, and stays so (chapter 2.5, table 2-9).
-unsafe impl InterruptNumber for Interrupt {
-    fn number(self) -> u16 {
-        INTERRUPT
-    }
-}
-
-/// What the processor finds in its table: a function.
-type Handler = unsafe extern "C" fn();
-
-unsafe extern "C" {
-    fn DefaultHandler();
-}
-
-/// The table of interrupts, up to the one in use.
 #[unsafe(link_section = ".vector_table.interrupts")]
 #[unsafe(no_mangle)]
-static __INTERRUPTS: [Handler; INTERRUPT as usize + 1] = {
-    let mut table: [Handler; INTERRUPT as usize + 1] = [DefaultHandler; INTERRUPT as usize + 1];
-    table[INTERRUPT as usize] = on_frame;
-    table
-};
+static __INTERRUPTS: [Handler; INTERRUPT as usize + 1] = interrupt::table(on_frame);
 
 /// A frame has arrived: the program goes on behind its `wfi`, and looks.
 extern "C" fn on_frame() {

@@ -10,10 +10,8 @@ mod registers;
 use core::fmt;
 use core::time::Duration;
 
-use board_cortex_m::fault::Fault;
-use board_cortex_m::{clock, stack};
-use cortex_m::asm;
-use cortex_m::peripheral::{NVIC, SCB};
+use board_cortex_m::{clock, interrupt, stack};
+use cortex_m::peripheral::SCB;
 use responder::StackUse;
 
 pub use ethernet::Ethernet;
@@ -34,8 +32,7 @@ impl Board {
         console::start();
         clock::start(peripherals.SYST, FREQUENCY);
         let ethernet = Ethernet::start(&<Self as responder::Board>::MAC);
-        // SAFETY: its handler may run from now on; there is no critical section that it could break.
-        unsafe { NVIC::unmask(ethernet::Interrupt) };
+        interrupt::enable(ethernet::INTERRUPT);
         Some((Self(()), ethernet))
     }
 }
@@ -49,21 +46,11 @@ impl responder::Board for Board {
     }
 
     fn seed(&self) -> u64 {
-        // It has no source of randomness; how long its start took is all that differs.
-        u64::try_from(clock::now().as_nanos()).unwrap_or(1)
+        clock::seed()
     }
 
     fn sleep(&mut self, most: Option<Duration>) {
-        if most == Some(Duration::ZERO) {
-            return;
-        }
-        critical_section::with(|_| {
-            // What comes after this look is pending, and ends the sleep although interrupts are off.
-            if !ethernet::has_frame() {
-                asm::dsb();
-                asm::wfi();
-            }
-        });
+        interrupt::sleep(most, ethernet::has_frame);
     }
 
     fn set_led(&mut self, on: bool) {
@@ -84,13 +71,6 @@ impl responder::Board for Board {
 }
 
 #[unsafe(no_mangle)]
-fn board_fault(fault: Fault) -> ! {
-    console::print(format_args!("{fault}; starting anew"));
-    SCB::sys_reset()
-}
-
-#[panic_handler]
-fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    console::print(format_args!("{info}; starting anew"));
-    SCB::sys_reset()
+fn board_print(line: fmt::Arguments<'_>) {
+    console::print(line);
 }

@@ -1,28 +1,14 @@
-//! Overflows its stack on purpose: a fault is to tell, before any data is overwritten.
+//! Overflows its stack on purpose, on the LM3S6965 evaluation board.
 #![no_std]
 #![no_main]
 
-use core::hint::black_box;
-
 use board::Board;
 use cortex_m_rt::entry;
-use responder::Board as _;
 
 #[entry]
 fn main() -> ! {
-    let Some((mut board, _)) = Board::take() else {
-        cortex_m::peripheral::SCB::sys_reset()
-    };
-    board.print(format_args!("overflowing"));
-    let depth = descend(0);
-    board.print(format_args!("no fault after {depth} calls"));
-    board.reset()
-}
-
-/// Calls itself until there is no stack left.
-#[inline(never)]
-#[expect(unconditional_recursion, reason = "this is what it is for")]
-fn descend(depth: u32) -> u32 {
-    let room = black_box([depth; 16]);
-    descend(depth + 1) + room[depth as usize % 16]
+    match Board::take() {
+        Some((board, _)) => responder::overflow(board),
+        None => cortex_m::peripheral::SCB::sys_reset(),
+    }
 }

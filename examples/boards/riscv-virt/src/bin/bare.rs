@@ -1,0 +1,14 @@
+//! An echo on smoltcp alone, to measure the responder beside it, on QEMU's RISC-V machine.
+#![no_std]
+#![no_main]
+
+use board::Board;
+use riscv_rt::entry;
+
+#[entry]
+fn main() -> ! {
+    match Board::take() {
+        Some((board, ethernet)) => responder::bare(board, ethernet),
+        None => board::reset(),
+    }
+}

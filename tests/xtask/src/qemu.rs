@@ -1,0 +1,182 @@
+//! Boards in QEMU, with a real network: what arrives at a port of this machine's loopback is forwarded to the board.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::boards::{Board, Firmware};
+use crate::process::{command, line};
+use crate::tools;
+
+/// The port of the responder on the board, TCP's and UDP's; also the one of this machine where none is asked for.
+pub const PORT: u16 = 8896;
+
+/// How long a board may take until it is up.
+const BOOT: Duration = Duration::from_secs(20);
+/// How often to try another port when somebody else was faster.
+const TRIES: usize = 5;
+/// What the firmware says once it takes frames: those sent before are lost.
+const UP: &str = "up";
+
+/// A board that runs; it is stopped when dropped.
+pub struct Qemu {
+    child: Child,
+    /// Where its TCP and UDP port is reached.
+    pub address: SocketAddr,
+    /// What it says.
+    console: Receiver<String>,
+}
+
+impl Qemu {
+    /// Boots a board, with its port of this number reached at `port`, or at any that is free for 0.
+    ///
+    /// # Errors
+    /// If the board is not emulated, the port is taken, QEMU fails, or the firmware is not up in time.
+    pub fn boot(board: &Board, firmware: Firmware, board_port: u16, port: u16) -> Result<Self> {
+        for _ in 1..TRIES {
+            match Self::start(board, firmware, board_port, port) {
+                // Between looking for it and QEMU's taking it, somebody else has taken the port.
+                Err(error) if port == 0 && error.to_string().contains("host forwarding") => {}
+                started => return started,
+            }
+        }
+        Self::start(board, firmware, board_port, port)
+    }
+
+    fn start(board: &Board, firmware: Firmware, board_port: u16, port: u16) -> Result<Self> {
+        let address = free(port)?;
+        let mut qemu = Self::spawn(board, &board.firmware(firmware), address, board_port)?;
+        let deadline = Instant::now() + BOOT;
+        loop {
+            match qemu.line_until(deadline) {
+                Some(line) if line == UP => return Ok(qemu),
+                Some(line) => eprintln!("{}: {line}", board.name),
+                None => return Err(qemu.failure(board)),
+            }
+        }
+    }
+
+    fn spawn(board: &Board, elf: &Path, address: SocketAddr, board_port: u16) -> Result<Self> {
+        let emulator = board.emulator.as_ref().with_context(|| {
+            format!(
+                "{} is not emulated: it has to be bought and flashed",
+                board.name
+            )
+        })?;
+        let to = |protocol| format!("hostfwd={protocol}:{address}-:{board_port}");
+        let forward = format!("{},{}", to("tcp"), to("udp"));
+        let machine = emulator
+            .machine
+            .iter()
+            .map(|word| word.replace("FORWARD", &forward));
+        let mut command = command(emulator.program);
+        command
+            .args(machine)
+            .args([
+                "-display", "none", "-monitor", "none", "-serial", "stdio", "-kernel",
+            ])
+            .arg(elf)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("`{}` could not be started", line(&command)))?;
+        let console = lines(child.stdout.take().context("piped")?);
+        Ok(Self {
+            child,
+            address,
+            console,
+        })
+    }
+
+    /// The next line of the console, if there is one until then.
+    pub fn line_until(&self, deadline: Instant) -> Option<String> {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        self.console.recv_timeout(wait).ok()
+    }
+
+    /// Why there was no line.
+    fn failure(&mut self, board: &Board) -> anyhow::Error {
+        let ended = matches!(self.child.try_wait(), Ok(Some(_)));
+        // Its words end when it does.
+        let _ = self.child.kill();
+        let mut words = String::new();
+        if let Some(stderr) = &mut self.child.stderr {
+            let _ = stderr.read_to_string(&mut words);
+        }
+        let why = match ended {
+            true => "QEMU has ended",
+            false => "the firmware is not up in time",
+        };
+        anyhow::anyhow!("{}: {why}\n{}", board.name, words.trim_end())
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the console says, a line at a time.
+fn lines(console: ChildStdout) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(console).lines().map_while(Result::ok) {
+            if sender.send(line.trim_end().to_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// The address with this port, or one that nobody has, of TCP and UDP alike.
+fn free(port: u16) -> Result<SocketAddr> {
+    for _ in 0..TRIES {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|tcp| tcp.local_addr());
+        let address = tcp.with_context(|| taken("TCP", port))?;
+        match UdpSocket::bind(address) {
+            Ok(_) => return Ok(address),
+            Err(_) if port == 0 => {}
+            Err(error) => return Err(error).context(taken("UDP", port)),
+        }
+    }
+    bail!("no port of this machine is free for TCP and UDP alike")
+}
+
+fn taken(protocol: &str, port: u16) -> String {
+    format!("{protocol} port {port} of 127.0.0.1 cannot be had (--port 0 takes any that is free)")
+}
+
+/// `cargo xtask qemu`: builds a board's responder, boots it, and shows its console until interrupted.
+pub fn run(name: &str, port: u16) -> Result<()> {
+    let board = Board::named(name)?;
+    tools::provide(&board.needs())?;
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).context("signals cannot be caught")?;
+    board.build()?;
+    let mut qemu = Qemu::boot(board, Firmware::Responder, PORT, port)?;
+    println!("listening tcp {}", qemu.address);
+    println!("listening udp {}", qemu.address);
+    loop {
+        if signals.pending().next().is_some() {
+            return Ok(());
+        }
+        match qemu.console.recv_timeout(Duration::from_millis(50)) {
+            Ok(line) => eprintln!("{name}: {line}"),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(qemu.failure(board)),
+        }
+    }
+}
