@@ -132,10 +132,14 @@ fn malformed_datagrams_are_told_so_and_harm_nobody() {
     let mut entries = [const { Entry::EMPTY }; 2];
     let (mut server, peer) = server(&mut entries);
     let long = frame(&json!({"op": "echo", "id": 9}), &[0; 1024]);
+    // Whole, and as long as the buffer: one octet more than is taken.
+    let header_len = frame(&json!({"op": "info", "id": 9}), &[0; 100]).len() - 100;
+    let whole = frame(&json!({"op": "info", "id": 9}), &vec![0; 1024 - header_len]);
+    assert_eq!(whole.len(), 1024);
     let huge = frame(&json!({"op": "echo", "id": 9}), &[0; 20_000]);
     let mut lying = frame(&json!({"op": "echo", "id": 3}), b"hello");
     lying.push(0);
-    let bad: [(&[u8], &str); 8] = [
+    let bad: [(&[u8], &str); 9] = [
         (b"", "bad_header"),
         (b"\x1c\0", "bad_header"),
         (b"\xff\xff\xff\xff", "bad_header"),
@@ -143,6 +147,7 @@ fn malformed_datagrams_are_told_so_and_harm_nobody() {
         (b"\x02\0\0\0{}", "bad_header"),
         (&lying, "bad_header"),
         (&long, "too_large"),
+        (&whole, "too_large"),
         (&huge, "too_large"),
     ];
     for (datagram, code) in bad {

@@ -259,8 +259,10 @@ where
             peer,
             id: request.id,
         };
-        if request.total_size != body_len as u64 {
-            let refusal = match request.total_size > body_len as u64 && len == IN {
+        // One octet more than is taken, even where the stack has not cut it: whether a frame is taken is not up to the stack.
+        let too_long = len == IN && request.total_size >= body_len as u64;
+        if request.total_size != body_len as u64 || too_long {
+            let refusal = match too_long {
                 true => self.refusal(len, DecodeError::Truncated),
                 false => Refusal::new(
                     Code::BadHeader,

@@ -54,8 +54,8 @@ pub struct Port {
     pub inbound: Queue,
     pub outbound: Queue,
     /// Chances in percent.
-    reorder: Rc<Cell<u32>>,
-    duplicate: Rc<Cell<u32>>,
+    pub reorder: Rc<Cell<u32>>,
+    pub duplicate: Rc<Cell<u32>>,
     pub frames: Rc<Cell<usize>>,
     random: Random,
     pub medium: Medium,

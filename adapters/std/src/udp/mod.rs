@@ -77,18 +77,19 @@ fn open<'d, H: Header>(
             return Err(bad_header(format_args!("{error}")));
         }
     };
-    let Some((text, body)) = rest.split_at_checked(len) else {
-        return Err(bad_header(format_args!(
-            "the prefix announces a header of {len} octets: the datagram has {} behind it",
-            rest.len()
-        )));
-    };
+    // Whether all of it is there or not: over TCP nobody would wait for it.
     if len > max_header {
         return Err(Refusal::new(
             Code::TooLarge,
             format_args!("a header of {len} octets: the limit is {max_header}"),
         ));
     }
+    let Some((text, body)) = rest.split_at_checked(len) else {
+        return Err(bad_header(format_args!(
+            "the prefix announces a header of {len} octets: the datagram has {} behind it",
+            rest.len()
+        )));
+    };
     room.clear();
     room.extend_from_slice(text);
     room.resize(2 * len, 0);

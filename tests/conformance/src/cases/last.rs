@@ -1,0 +1,30 @@
+//! What is left when all is over.
+
+use anyhow::{Result, ensure};
+
+use super::Case;
+use super::connections::all_served;
+use super::operations::{figure, output};
+use crate::peer::Busy;
+use crate::target::Target;
+
+pub(super) const CASES: &[Case] = &[Case {
+    name: "last: no slot is lost",
+    section: "Errors",
+    run: no_slot_lost,
+}];
+
+fn no_slot_lost(target: &Target) -> Result<()> {
+    all_served(target)?;
+    // The connections of a moment ago end in their own time.
+    target.patiently(|| {
+        let mut peer = target.served()?;
+        match figure(&output(&mut peer, "stats")?, "taken")? {
+            1 => Ok(()),
+            _ => Err(Busy.into()),
+        }
+    })?;
+    let uptime = output(&mut target.served()?, "uptime")?;
+    ensure!(!uptime.is_empty());
+    Ok(())
+}
