@@ -17,6 +17,8 @@ pub struct Target {
     pub udp: SocketAddr,
     /// How many connections it serves at once.
     pub slots: usize,
+    /// It has run since then, or longer.
+    pub since: Instant,
     /// How long it gives a header.
     pub header_timeout: Duration,
     /// How long it gives a connection on which nothing happens.
