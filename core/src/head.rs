@@ -60,7 +60,23 @@ impl Request {
             timeout_ms: None,
         }
     }
+
+    /// Whether to carry it out twice is the same as once: true of the operations that change nothing (PROTOCOL.md, "UDP").
+    ///
+    /// ```
+    /// use unstick_core::Request;
+    ///
+    /// assert!(Request::new("get", 0).is_safe());
+    /// assert!(!Request::new("exec", 0).is_safe() && !Request::new("a later one", 0).is_safe());
+    /// ```
+    pub fn is_safe(&self) -> bool {
+        let op = self.op.as_ref().map(Op::as_str);
+        op.is_some_and(|op| SAFE_OPS.contains(&op))
+    }
 }
+
+/// The operations that change nothing.
+const SAFE_OPS: [&str; 5] = ["echo", "info", "get", "list", "stat"];
 
 fn yes() -> bool {
     true

@@ -11,6 +11,7 @@ use common::{LONG, answer, frame, service};
 use embedded_nal::UdpClientStack;
 use serde_json::{Value, json};
 use std_embedded_nal::Stack;
+use unstick_core::services::Echo;
 use unstick_core::{Refusal, Reply, Request, Route, Service};
 use unstick_nal::{Entry, Limits, UdpClient, UdpServer, UdpSlot, std_stack};
 
@@ -101,28 +102,28 @@ fn without_room_to_remember_new_peers_are_told_busy() {
     let mut entries = [const { Entry::EMPTY }; 2];
     let (mut server, first) = server(&mut entries);
     let (second, third) = (connect(&server), connect(&server));
-    let request = frame(&json!({"op": "echo", "id": 1}), b"hello");
+    let request = frame(&json!({"op": "work", "id": 1}), b"hello");
     for peer in [&first, &second] {
         peer.send(&request).unwrap();
-        run(&mut server, ZERO, service);
+        run(&mut server, ZERO, Echo::<64>::new);
         assert_eq!(receive(peer).1, b"hello");
     }
     third.send(&request).unwrap();
-    run(&mut server, ZERO, service);
+    run(&mut server, ZERO, Echo::<64>::new);
     assert_eq!(receive(&third).0["error"], "busy");
     // Not so if it has no `id`; nor after a while; nor for who is remembered.
     third
         .send(&frame(&json!({"op": "echo"}), b"hello"))
         .unwrap();
-    run(&mut server, ZERO, service);
+    run(&mut server, ZERO, Echo::<64>::new);
     assert_eq!(receive(&third).1, b"hello");
     second
         .send(&frame(&json!({"op": "echo", "id": 2}), b"more"))
         .unwrap();
-    run(&mut server, ZERO, service);
+    run(&mut server, ZERO, Echo::<64>::new);
     assert_eq!(receive(&second).1, b"more");
     third.send(&request).unwrap();
-    run(&mut server, Duration::from_secs(5), service);
+    run(&mut server, Duration::from_secs(5), Echo::<64>::new);
     assert_eq!(receive(&third).1, b"hello");
 }
 

@@ -8,6 +8,7 @@
 use core::panic::PanicInfo;
 use core::ptr;
 
+#[cfg(feature = "length")]
 use unstick_core::length::{self, Counts, Endian, Format, Width};
 use unstick_core::{Decoder, EncodeError, Event, Header, HeaderError, HeaderErrorKind, encode};
 
@@ -24,6 +25,7 @@ fn write(octet: u8) {
     unsafe { ptr::write_volatile(PORT, octet) }
 }
 
+#[cfg(feature = "length")]
 fn read_number() -> u64 {
     u64::from_le_bytes([(); 8].map(|()| read()))
 }
@@ -67,18 +69,9 @@ impl Header for Plain {
     }
 
     fn encode(&self, out: &mut [u8]) -> Result<usize, EncodeError> {
-        let mut digits = [b'0'; 20];
-        let mut len = 0_usize;
-        let mut rest = self.total_size;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' | (rest % 10) as u8;
-            rest /= 10;
-            len = len.saturating_add(1);
-            if rest == 0 {
-                break;
-            }
-        }
-        let digits = digits.iter().rev().take(len).rev();
+        let digits = decimal(self.total_size);
+        let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+        let digits = digits.iter().skip(zeros.min(digits.len().saturating_sub(1)));
         let text = BEFORE.iter().chain(digits).chain(BEHIND);
         let mut len = 0_usize;
         let mut out = out.iter_mut();
@@ -88,6 +81,31 @@ impl Header for Plain {
         }
         Ok(len)
     }
+}
+
+/// 10^19 down to 1.
+const POWERS: [u64; 20] = {
+    let mut powers = [1; 20];
+    let mut at = 19;
+    while at > 0 {
+        powers[at - 1] = powers[at] * 10;
+        at -= 1;
+    }
+    powers
+};
+
+/// The digits of `number`, leading zeros included: by subtraction, since 64-bit division is a kilobyte on a processor that has
+/// none.
+fn decimal(number: u64) -> [u8; 20] {
+    let mut rest = number;
+    POWERS.map(|power| {
+        let mut digit = b'0';
+        while let Some(less) = rest.checked_sub(power) {
+            rest = less;
+            digit = digit.wrapping_add(1);
+        }
+        digit
+    })
 }
 
 /// Answers each frame with its own body, as it comes.
@@ -119,6 +137,7 @@ fn frames() {
 }
 
 /// The same with lengths alone, in a format that is not known before either.
+#[cfg(feature = "length")]
 fn lengths() {
     let width = match read() {
         1 => Width::U8,
@@ -180,6 +199,7 @@ fn plant(_total_size: u64) {}
 extern "C" fn _start() -> ! {
     loop {
         frames();
+        #[cfg(feature = "length")]
         lengths();
     }
 }

@@ -28,8 +28,8 @@ pub struct Board {
 pub struct Emulator {
     /// QEMU for this processor.
     pub program: &'static str,
-    /// The machine; `FORWARD` stands for the ports that are forwarded.
-    pub machine: &'static [&'static str],
+    /// The machine, as arguments; `FORWARD` stands for the ports that are forwarded.
+    pub machine: &'static str,
     /// That it is installed.
     pub need: Need,
 }
@@ -39,21 +39,46 @@ const ARM: Need = Need::Program {
     advice: "qemu-system-arm is missing: install it (Debian: apt-get install qemu-system-arm)",
 };
 
+const RISCV: Need = Need::Program {
+    check: &["qemu-system-riscv32", "--version"],
+    advice: "qemu-system-riscv32 is missing: install it (Debian: apt-get install qemu-system-misc)",
+};
+
 /// All of them. A new board is a new entry here.
-pub static BOARDS: [Board; 1] = [Board {
-    name: "lm3s6965",
-    target: "thumbv7m-none-eabi",
-    emulator: Some(Emulator {
-        program: "qemu-system-arm",
-        machine: &[
-            "-machine",
-            "lm3s6965evb",
-            "-nic",
-            "user,model=stellaris,FORWARD",
-        ],
-        need: ARM,
-    }),
-}];
+pub static BOARDS: &[Board] = &[
+    Board {
+        name: "lm3s6965",
+        target: "thumbv7m-none-eabi",
+        emulator: Some(Emulator {
+            program: "qemu-system-arm",
+            machine: "-machine lm3s6965evb -nic user,model=stellaris,FORWARD",
+            need: ARM,
+        }),
+    },
+    Board {
+        name: "mps2-an385",
+        target: "thumbv7m-none-eabi",
+        emulator: Some(Emulator {
+            program: "qemu-system-arm",
+            machine: "-machine mps2-an385 -nic user,model=lan9118,FORWARD",
+            need: ARM,
+        }),
+    },
+    Board {
+        name: "riscv-virt",
+        target: "riscv32imac-unknown-none-elf",
+        emulator: Some(Emulator {
+            program: "qemu-system-riscv32",
+            machine: "-machine virt -bios none -device virtio-net-device,netdev=net -netdev user,id=net,FORWARD",
+            need: RISCV,
+        }),
+    },
+    Board {
+        name: "feather-m0-wifi",
+        target: "thumbv6m-none-eabi",
+        emulator: None,
+    },
+];
 
 /// The programs of a board's package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 mod boards;
 mod checks;
 mod coverage;
+mod elf;
 mod fuzz;
 mod miri;
 mod no_panic;

@@ -5,12 +5,11 @@
 //! have to do with panics. Both looks are themselves tried on a program with a panic planted in it.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
+use anyhow::{Result, bail, ensure};
 
+use crate::elf::Elf;
 use crate::process::{capture, cargo, run, target_dir};
 use crate::tools::Need;
 
@@ -30,27 +29,34 @@ const TARGETS: [&str; 3] = [
 /// The function that the program's panic handler calls and nobody has.
 const MISSING: &str = "unstick_framing_can_panic";
 
-/// Links the program for every target, once as it is and twice with a panic planted in it.
+/// What is linked: the framing alone, and with the length codec.
+const WHAT: [(&str, &[&str]); 2] = [("framing", &[]), ("framing and length codec", &["length"])];
+
+/// Links the program for every target, as it is and with a panic planted in it.
 pub fn gate() -> Result<()> {
     for target in TARGETS {
         println!();
-        link(target)?;
-        let program = read_program(target)?;
-        ensure!(
-            program.panics.is_empty(),
-            "{target}: panics are linked: {}",
-            list(&program.panics)
-        );
+        for (what, features) in WHAT {
+            let program = link(target, features)?;
+            let panics = panics(&program);
+            ensure!(
+                panics.is_empty(),
+                "{target}: panics are linked: {}",
+                list(&panics)
+            );
+            println!(
+                "{target}: {what}: no panic; {} octets of flash",
+                program.flash
+            );
+        }
         self_check(target)?;
-        println!(
-            "{target}: no panic; {} octets of flash (text {}, rodata {}, data {})",
-            program.text + program.rodata + program.data,
-            program.text,
-            program.rodata,
-            program.data
-        );
     }
     Ok(())
+}
+
+/// The octets of flash that framing alone takes on this target.
+pub fn framing_flash(target: &str) -> Result<u64> {
+    Ok(link(target, &[])?.flash)
 }
 
 /// The gate has to refuse a program that can panic, by each of its two looks.
@@ -61,30 +67,43 @@ fn self_check(target: &str) -> Result<()> {
         "{target}: the gate is broken: a planted panic does not fail the link\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    let program = linked(target, &["planted_panic", "panics_link"])?;
     ensure!(
-        !linked_panics(target, &["planted_panic", "panics_link"])?.is_empty(),
+        !panics(&program).is_empty(),
         "{target}: the gate is broken: a planted panic is not among the symbols"
     );
     Ok(())
 }
 
-/// Links the program as it is. If that fails for a panic, says which.
-fn link(target: &str) -> Result<()> {
-    run(&mut build(target, &[])).or_else(|error| match linked_panics(target, &["panics_link"]) {
-        Ok(panics) if !panics.is_empty() => {
-            bail!(
-                "{target}: the framing can panic: it needs {}",
-                list(&panics)
-            )
-        }
-        _ => Err(error),
-    })
+/// Links the program. If that fails for a panic, says which.
+fn link(target: &str, features: &[&str]) -> Result<Elf> {
+    run(&mut build(target, features))
+        .and_then(|()| read(target))
+        .or_else(|error| {
+            let program = linked(target, &[features, &["panics_link"]].concat());
+            match program.as_ref().map(panics) {
+                Ok(panics) if !panics.is_empty() => {
+                    bail!(
+                        "{target}: the framing can panic: it needs {}",
+                        list(&panics)
+                    )
+                }
+                _ => Err(error),
+            }
+        })
 }
 
-/// The panics in the program when they may be linked.
-fn linked_panics(target: &str, features: &[&str]) -> Result<BTreeSet<String>> {
+/// The program when panics may be linked.
+fn linked(target: &str, features: &[&str]) -> Result<Elf> {
     crate::process::read(&mut build(target, features))?;
-    Ok(read_program(target)?.panics)
+    read(target)
+}
+
+fn read(target: &str) -> Result<Elf> {
+    let program = Elf::read(&bare_dir().join(target).join("release/bare"))?;
+    // Else the symbols have nothing to say.
+    program.address("_start")?;
+    Ok(program)
 }
 
 fn build(target: &str, features: &[&str]) -> std::process::Command {
@@ -106,53 +125,15 @@ fn bare_dir() -> PathBuf {
     target_dir().join("bare")
 }
 
-/// What the gate looks at in a linked program.
-struct Program {
-    text: u64,
-    rodata: u64,
-    data: u64,
-    panics: BTreeSet<String>,
+/// The panics that are linked into the program.
+fn panics(program: &Elf) -> BTreeSet<&str> {
+    let names = program.symbols.keys().map(String::as_str);
+    names
+        .filter(|symbol| symbol.contains("panic") || symbol.contains("begin_unwind"))
+        .collect()
 }
 
-fn read_program(target: &str) -> Result<Program> {
-    let path = bare_dir().join(target).join("release/bare");
-    read_elf(&path).with_context(|| format!("{} cannot be read", path.display()))
-}
-
-fn read_elf(path: &Path) -> Result<Program> {
-    let file = fs::read(path)?;
-    let file = object::File::parse(&*file)?;
-    let size = |kind| -> u64 {
-        file.sections()
-            .filter(|section| section.kind() == kind)
-            .map(|section| section.size())
-            .sum()
-    };
-    let symbols: Vec<String> = file
-        .symbols()
-        .filter_map(|symbol| {
-            Some(format!(
-                "{:#}",
-                rustc_demangle::demangle(symbol.name().ok()?)
-            ))
-        })
-        .collect();
-    ensure!(
-        symbols.iter().any(|symbol| symbol == "_start"),
-        "it has no table of symbols"
-    );
-    Ok(Program {
-        text: size(SectionKind::Text),
-        rodata: size(SectionKind::ReadOnlyData) + size(SectionKind::ReadOnlyString),
-        data: size(SectionKind::Data),
-        panics: symbols
-            .into_iter()
-            .filter(|symbol| symbol.contains("panic") || symbol.contains("begin_unwind"))
-            .collect(),
-    })
-}
-
-fn list(symbols: &BTreeSet<String>) -> String {
-    let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
+fn list(symbols: &BTreeSet<&str>) -> String {
+    let symbols: Vec<&str> = symbols.iter().copied().collect();
     symbols.join(", ")
 }

@@ -3,12 +3,12 @@
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -23,6 +23,8 @@ pub const PORT: u16 = 8896;
 const BOOT: Duration = Duration::from_secs(20);
 /// How often to try another port when somebody else was faster.
 const TRIES: usize = 5;
+/// Lines that are kept of what nobody asks for.
+const KEPT: usize = 64;
 /// What the firmware says once it takes frames: those sent before are lost.
 const UP: &str = "up";
 
@@ -31,8 +33,9 @@ pub struct Qemu {
     child: Child,
     /// Where its TCP and UDP port is reached.
     pub address: SocketAddr,
-    /// What it says.
+    /// What it says, and what QEMU does. Both are read all the time: else who writes would wait.
     console: Receiver<String>,
+    words: Receiver<String>,
 }
 
 impl Qemu {
@@ -44,7 +47,7 @@ impl Qemu {
         for _ in 1..TRIES {
             match Self::start(board, firmware, board_port, port) {
                 // Between looking for it and QEMU's taking it, somebody else has taken the port.
-                Err(error) if port == 0 && error.to_string().contains("host forwarding") => {}
+                Err(error) if port == 0 && format!("{error:#}").contains("host forwarding") => {}
                 started => return started,
             }
         }
@@ -75,7 +78,7 @@ impl Qemu {
         let forward = format!("{},{}", to("tcp"), to("udp"));
         let machine = emulator
             .machine
-            .iter()
+            .split(' ')
             .map(|word| word.replace("FORWARD", &forward));
         let mut command = command(emulator.program);
         command
@@ -91,10 +94,12 @@ impl Qemu {
             .spawn()
             .with_context(|| format!("`{}` could not be started", line(&command)))?;
         let console = lines(child.stdout.take().context("piped")?);
+        let words = lines(child.stderr.take().context("piped")?);
         Ok(Self {
             child,
             address,
             console,
+            words,
         })
     }
 
@@ -109,15 +114,12 @@ impl Qemu {
         let ended = matches!(self.child.try_wait(), Ok(Some(_)));
         // Its words end when it does.
         let _ = self.child.kill();
-        let mut words = String::new();
-        if let Some(stderr) = &mut self.child.stderr {
-            let _ = stderr.read_to_string(&mut words);
-        }
+        let words: Vec<String> = self.words.iter().collect();
         let why = match ended {
             true => "QEMU has ended",
             false => "the firmware is not up in time",
         };
-        anyhow::anyhow!("{}: {why}\n{}", board.name, words.trim_end())
+        anyhow!("{}: {why}\n{}", board.name, words.join("\n"))
     }
 }
 
@@ -128,14 +130,13 @@ impl Drop for Qemu {
     }
 }
 
-/// What the console says, a line at a time.
-fn lines(console: ChildStdout) -> Receiver<String> {
-    let (sender, receiver) = channel();
+/// The lines of a stream; as many as nobody asks for are kept, the others are lost.
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = sync_channel(KEPT);
     thread::spawn(move || {
-        for line in BufReader::new(console).lines().map_while(Result::ok) {
-            if sender.send(line.trim_end().to_owned()).is_err() {
-                return;
-            }
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            // A firmware that starts over and over, or a flooded network, says a lot.
+            let _ = sender.try_send(line.trim_end().to_owned());
         }
     });
     receiver

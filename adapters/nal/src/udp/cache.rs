@@ -26,6 +26,8 @@ pub struct Entry<const OUT: usize> {
     key: Option<Key>,
     /// A hash of the request's datagram.
     request: u64,
+    /// Whether the request may be carried out again.
+    safe: bool,
     done: bool,
     touched: Duration,
     lens: [usize; FRAMES],
@@ -43,6 +45,7 @@ impl<const OUT: usize> Entry<OUT> {
         Self {
             key: None,
             request: 0,
+            safe: false,
             done: false,
             touched: Duration::ZERO,
             lens: [0; FRAMES],
@@ -116,7 +119,15 @@ impl<'m, const OUT: usize> Cache<'m, OUT> {
     }
 
     /// Says what is to be done with a request's datagram, and keeps its place if it is new.
-    pub(super) fn admit(&mut self, key: Key, datagram: &[u8], now: Duration) -> Admission {
+    ///
+    /// `safe` says that it may be carried out again: its place is given up before another request is refused.
+    pub(super) fn admit(
+        &mut self,
+        key: Key,
+        datagram: &[u8],
+        safe: bool,
+        now: Duration,
+    ) -> Admission {
         let request = hash(datagram);
         let mut entries = self.entries.iter_mut().enumerate();
         let at = match entries.find(|(_, entry)| entry.key == Some(key)) {
@@ -133,6 +144,7 @@ impl<'m, const OUT: usize> Cache<'m, OUT> {
         };
         entry.key = Some(key);
         entry.request = request;
+        entry.safe = safe;
         entry.done = false;
         entry.touched = now;
         entry.frames = 0;
@@ -140,7 +152,8 @@ impl<'m, const OUT: usize> Cache<'m, OUT> {
     }
 
     /// An empty entry; else the one that was not asked for the longest, if that is old enough; else the oldest of the same
-    /// peer, which has asked anew since, and who asks one thing at a time has its answer then.
+    /// peer, which has asked anew since, and who asks one thing at a time has its answer then; else the oldest of those that
+    /// may be carried out again.
     fn place(&self, peer: SocketAddr, now: Duration) -> Option<usize> {
         let entries = || self.entries.iter().enumerate();
         if let Some((at, _)) = entries().find(|(_, entry)| entry.key.is_none()) {
@@ -151,7 +164,9 @@ impl<'m, const OUT: usize> Cache<'m, OUT> {
         let old = old.filter(|(_, entry)| entry.touched.saturating_add(HOLD) <= now);
         let own = done().filter(|(_, entry)| entry.key.is_some_and(|key| key.peer == peer));
         let own = own.min_by_key(|(_, entry)| entry.touched);
-        old.or(own).map(|(at, _)| at)
+        let safe = done().filter(|(_, entry)| entry.safe);
+        let safe = safe.min_by_key(|(_, entry)| entry.touched);
+        old.or(own).or(safe).map(|(at, _)| at)
     }
 
     /// Keeps the next datagram of a reply; whether there is room for it, and for an error behind it if it is not the `last`.
@@ -189,7 +204,7 @@ mod tests {
     }
 
     fn answer(cache: &mut Cache<'_, 256>, key: Key, now: Duration) -> usize {
-        let Admission::New(at) = cache.admit(key, b"request", now) else {
+        let Admission::New(at) = cache.admit(key, b"request", false, now) else {
             panic!("no room");
         };
         assert!(cache.push(at, b"reply", true));
@@ -201,15 +216,27 @@ mod tests {
     fn a_repeat_gets_what_there_is() {
         let mut entries = [Entry::<512>::EMPTY];
         let mut cache = Cache::new(&mut entries);
-        assert_eq!(cache.admit(key(1, 1), b"a", SECOND), Admission::New(0));
-        assert_eq!(cache.admit(key(1, 1), b"b", SECOND), Admission::InUse);
+        assert_eq!(
+            cache.admit(key(1, 1), b"a", false, SECOND),
+            Admission::New(0)
+        );
+        assert_eq!(
+            cache.admit(key(1, 1), b"b", false, SECOND),
+            Admission::InUse
+        );
         assert!(cache.push(0, b"one", false));
-        assert_eq!(cache.admit(key(1, 1), b"a", SECOND), Admission::Repeat(0));
+        assert_eq!(
+            cache.admit(key(1, 1), b"a", false, SECOND),
+            Admission::Repeat(0)
+        );
         assert!(cache.push(0, b"two", true));
         let datagrams = cache.entry(0).unwrap().datagrams();
         assert!(datagrams.eq([b"one", b"two"]));
         cache.finish(0, SECOND);
-        assert_eq!(cache.admit(key(1, 1), b"b", SECOND), Admission::New(0));
+        assert_eq!(
+            cache.admit(key(1, 1), b"b", false, SECOND),
+            Admission::New(0)
+        );
     }
 
     #[test]
@@ -220,14 +247,17 @@ mod tests {
         answer(&mut cache, key(2, 1), 2 * SECOND);
         let late = HOLD + SECOND;
         let before = late - Duration::from_nanos(1);
-        assert_eq!(cache.admit(key(3, 1), b"a", before), Admission::Full);
-        assert_eq!(cache.admit(key(3, 1), b"a", late), Admission::New(0));
+        assert_eq!(cache.admit(key(3, 1), b"a", false, before), Admission::Full);
+        assert_eq!(cache.admit(key(3, 1), b"a", false, late), Admission::New(0));
         // What is being carried out is held for ever.
         assert_eq!(
-            cache.admit(key(4, 1), b"a", 100 * SECOND),
+            cache.admit(key(4, 1), b"a", false, 100 * SECOND),
             Admission::New(1)
         );
-        assert_eq!(cache.admit(key(5, 1), b"a", 200 * SECOND), Admission::Full);
+        assert_eq!(
+            cache.admit(key(5, 1), b"a", false, 200 * SECOND),
+            Admission::Full
+        );
     }
 
     #[test]
@@ -240,7 +270,7 @@ mod tests {
             assert_eq!(answer(&mut cache, key(1, id), SECOND), 0);
         }
         assert_eq!(
-            cache.admit(key(2, 1), b"request", SECOND),
+            cache.admit(key(2, 1), b"request", false, SECOND),
             Admission::Repeat(1)
         );
     }
@@ -249,18 +279,48 @@ mod tests {
     fn a_reply_leaves_room_for_its_end() {
         let mut entries = [Entry::<512>::EMPTY];
         let mut cache = Cache::new(&mut entries);
-        assert_eq!(cache.admit(key(1, 1), b"a", SECOND), Admission::New(0));
+        assert_eq!(
+            cache.admit(key(1, 1), b"a", false, SECOND),
+            Admission::New(0)
+        );
         assert!(cache.push(0, &[0; 512 - RESERVE], false));
         assert!(!cache.push(0, &[0; 1], false));
         assert!(cache.push(0, &[0; RESERVE], true));
 
-        assert_eq!(cache.admit(key(1, 1), b"a", SECOND), Admission::Repeat(0));
+        assert_eq!(
+            cache.admit(key(1, 1), b"a", false, SECOND),
+            Admission::Repeat(0)
+        );
         cache.finish(0, SECOND);
-        assert_eq!(cache.admit(key(1, 2), b"a", SECOND), Admission::New(0));
+        assert_eq!(
+            cache.admit(key(1, 2), b"a", false, SECOND),
+            Admission::New(0)
+        );
         for _ in 1..FRAMES {
             assert!(cache.push(0, b"a", false));
         }
         assert!(!cache.push(0, b"a", false));
         assert!(cache.push(0, b"a", true));
+    }
+
+    #[test]
+    fn what_may_be_done_again_gives_way() {
+        let mut entries = [const { Entry::EMPTY }; 2];
+        let mut cache = Cache::<256>::new(&mut entries);
+        answer(&mut cache, key(1, 1), SECOND);
+        let Admission::New(at) = cache.admit(key(2, 1), b"request", true, SECOND) else {
+            panic!("no room");
+        };
+        // Not while it is being carried out.
+        assert_eq!(cache.admit(key(3, 1), b"a", false, SECOND), Admission::Full);
+        cache.finish(at, SECOND);
+        assert_eq!(
+            cache.admit(key(3, 1), b"a", false, SECOND),
+            Admission::New(at)
+        );
+        assert_eq!(
+            cache.admit(key(1, 1), b"request", false, SECOND),
+            Admission::Repeat(1 - at)
+        );
     }
 }

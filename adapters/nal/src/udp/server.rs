@@ -43,7 +43,8 @@ pub struct UdpStats {
 /// at a time; while its service waits, others are told `busy`.
 ///
 /// A request with an `id` is carried out once: its reply has an [`Entry`] of the caller's memory for at least 5 seconds, or until
-/// its peer asks for something else and there is no other room. Without room a request is told `busy`. An entry holds up
+/// its peer asks for something else and there is no other room, or, of a request that [may be carried out again](Request::is_safe), until
+/// another one needs the room. Without room a request is told `busy`. An entry holds up
 /// to 8 datagrams of `OUT` octets together; a reply that is longer ends with `too_large`.
 pub struct UdpServer<'m, T: UdpFullStack, S, P, const N: usize, const IN: usize, const OUT: usize> {
     socket: T::UdpSocket,
@@ -276,7 +277,10 @@ where
         }
         let mut entry = None;
         if let Some(id) = request.id {
-            match self.cache.admit(Key { peer, id }, datagram, now) {
+            match self
+                .cache
+                .admit(Key { peer, id }, datagram, request.is_safe(), now)
+            {
                 Admission::New(at) => entry = Some(at),
                 Admission::Repeat(at) => {
                     self.repeat(stack, at, peer);

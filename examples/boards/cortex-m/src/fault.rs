@@ -5,8 +5,9 @@ use core::fmt;
 use core::panic::PanicInfo;
 
 use cortex_m::peripheral::SCB;
+use cortex_m::register::msp;
 
-use crate::stack::{self, Callers};
+use crate::stack;
 
 /// What has happened.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +22,7 @@ struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (end, _) = stack::region();
+        let end = stack::region().start;
         match self.program_counter {
             None => write!(
                 f,
@@ -33,7 +34,7 @@ impl fmt::Display for Fault {
                 if let Some(status) = self.status {
                     write!(f, "status {status:#010x}, ")?;
                 }
-                write!(f, "called from{}", Callers::of(self.stack_pointer))
+                write!(f, "called from{}", stack::callers(self.stack_pointer))
             }
         }
     }
@@ -52,7 +53,10 @@ fn last_words(reason: impl fmt::Display) -> ! {
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     // Its words would be a seventh of the firmware.
-    last_words(format_args!("panic, called from{}", Callers::here()))
+    last_words(format_args!(
+        "panic, called from{}",
+        stack::callers(msp::read() as usize)
+    ))
 }
 
 /// Gives the report a whole stack, whatever has become of the one that was in use.
@@ -77,9 +81,10 @@ unsafe extern "C" {
 const FRAME_WORDS: usize = 8;
 
 extern "C" fn report(stack_pointer: usize) -> ! {
-    let (end, start) = stack::region();
+    let region = stack::region();
     let status = status();
-    let whole = (end..=start - FRAME_WORDS * 4).contains(&stack_pointer) && !overflowed(status);
+    let frame = region.start..=region.end - FRAME_WORDS * size_of::<u32>();
+    let whole = frame.contains(&stack_pointer) && !overflowed(status);
     // SAFETY: the frame that the processor has just put on the stack, which is all there.
     let program_counter =
         whole.then(|| unsafe { ((stack_pointer + 24) as *const usize).read_volatile() });

@@ -5,15 +5,15 @@
 //! `_stack_start`. Below that is nothing, and an access there faults: see `fault.rs`. Where the processor has a
 //! memory protection unit, [`guard`] has it see to that, since some chips and emulators let an access to nothing pass.
 
+use core::ops::Range;
 use core::{fmt, ptr};
 
 use cortex_m::asm;
 use cortex_m::peripheral::MPU;
-use cortex_m::register::msp;
-use responder::StackUse;
+use responder::{Callers, PAINT, StackUse};
 
-/// What cortex-m-rt's `paint-stack` paints with.
-const PAINT: u32 = 0xcccc_cccc;
+// What cortex-m-rt's `paint-stack` paints with.
+const _: () = assert!(PAINT == 0xcccc_cccc);
 
 unsafe extern "C" {
     static _stack_start: u32;
@@ -22,12 +22,9 @@ unsafe extern "C" {
     static __etext: u32;
 }
 
-/// The region of the stack: its lowest address, and the one behind its highest.
-pub fn region() -> (usize, usize) {
-    (
-        ptr::addr_of!(_stack_end) as usize,
-        ptr::addr_of!(_stack_start) as usize,
-    )
+/// The addresses of the stack.
+pub fn region() -> Range<usize> {
+    ptr::addr_of!(_stack_end) as usize..ptr::addr_of!(_stack_start) as usize
 }
 
 /// Octets below the stack that nobody may touch; a power of two.
@@ -37,7 +34,7 @@ const GUARD_LEN: u32 = 1 << 20;
 ///
 /// The region begins `GUARD_LEN` octets below the stack, which has to be a multiple of those.
 pub fn guard(unit: &mut MPU) {
-    let (end, _) = region();
+    let end = region().start;
     // SAFETY: a region of memory that no object is in; all else stays as it is without the unit (PRIVDEFENA).
     unsafe {
         unit.rnr.write(0);
@@ -59,50 +56,17 @@ fn word(at: usize) -> u32 {
 
 /// What the stack has needed so far.
 pub fn usage() -> StackUse {
-    let (end, start) = region();
-    let unused = (end..start)
-        .step_by(size_of::<u32>())
-        .take_while(|at| word(*at) == PAINT);
-    let len = start - end;
-    StackUse {
-        len,
-        peak: len - unused.count() * size_of::<u32>(),
-    }
+    StackUse::of(region(), word)
 }
 
-/// What look like the return addresses on the stack, the latest first: where the program came from.
-///
-/// `addr2line -f -e FIRMWARE ADDRESS…` names the functions. Some may be left over from earlier calls.
-#[derive(Debug, Clone, Copy)]
-pub struct Callers {
-    stack_pointer: usize,
-}
-
-impl Callers {
-    /// How many are shown.
-    const MOST: usize = 8;
-
-    /// Those of whoever asks.
-    pub fn here() -> Self {
-        Self::of(msp::read() as usize)
-    }
-
-    pub(crate) const fn of(stack_pointer: usize) -> Self {
-        Self { stack_pointer }
-    }
-}
-
-impl fmt::Display for Callers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = ptr::addr_of!(__stext) as usize..ptr::addr_of!(__etext) as usize;
-        let (end, start) = region();
+/// Where the program came from, with the stack pointer there.
+pub(crate) fn callers(stack_pointer: usize) -> impl fmt::Display {
+    let text = ptr::addr_of!(__stext) as u32..ptr::addr_of!(__etext) as u32;
+    let region = region();
+    Callers {
+        stack: stack_pointer.max(region.start)..region.end,
+        word,
         // A return address has its lowest bit set: the processor knows Thumb only.
-        let addresses = (self.stack_pointer.max(end)..start)
-            .step_by(size_of::<u32>())
-            .map(word)
-            .filter(|word| word & 1 == 1 && text.contains(&(*word as usize)));
-        addresses
-            .take(Self::MOST)
-            .try_for_each(|address| write!(f, " {:#x}", address - 1))
+        returns: move |word| (word & 1 == 1 && text.contains(&word)).then(|| word - 1),
     }
 }

@@ -17,7 +17,6 @@ use atsamd_hal::fugit::RateExtU32;
 use atsamd_hal::gpio::{PA17, PA21, Pin, Pins, PullUpInput, PushPullOutput};
 use atsamd_hal::pac::Peripherals;
 use atsamd_hal::sercom::spi;
-use board_cortex_m::fault::Fault;
 use board_cortex_m::{clock, stack};
 use cortex_m::asm;
 use cortex_m::peripheral::SCB;
@@ -28,7 +27,7 @@ use crate::console;
 
 /// What the processor runs at: the board's crystal of 32,768 Hz, multiplied.
 pub const FREQUENCY: u32 = 48_000_000;
-/// What the SERCOMs can do is 12 MHz; the divider leaves 8 below that (data sheet, chapters 27.6.2.3 and 37).
+/// The SERCOMs can do 12 MHz at 48; the divider leaves 8 below that (data sheet, chapters 27 and 37).
 const SPI_FREQUENCY: u32 = 8_000_000;
 /// How long the module is held without power and reset, and how long each takes to end (its data sheet, power-up sequence).
 const MODULE_OFF: Duration = Duration::from_millis(100);
@@ -133,13 +132,6 @@ pub fn pause(time: Duration) {
 }
 
 #[unsafe(no_mangle)]
-fn board_fault(fault: Fault) -> ! {
-    console::print(format_args!("{fault}; starting anew"));
-    SCB::sys_reset()
-}
-
-#[panic_handler]
-fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    console::print(format_args!("{info}; starting anew"));
-    SCB::sys_reset()
+fn board_print(line: fmt::Arguments<'_>) {
+    console::print(line);
 }

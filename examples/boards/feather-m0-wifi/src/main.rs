@@ -8,21 +8,19 @@ mod console;
 mod wifi;
 
 use core::fmt;
+use core::net::Ipv4Addr;
 use core::time::Duration;
 
 use cortex_m_rt::entry;
-use responder::{Application, PORT, Place, Remembered, Shared};
+use heapless::Vec;
+use responder::memory::{REPLIES, SLOTS};
+use responder::{Application, PORT, Place, Remembered, Shared, UdpPlace};
 use static_cell::{ConstStaticCell, StaticCell};
 use winc1500::{Inbox, Lock, Policy, Stack, TcpSocket};
 
 use board::{Board, pause};
 use bus::Bus;
 use wifi::Network;
-
-/// Peers that are served at once over TCP; one more is told `busy`.
-const SLOTS: usize = 2;
-/// Replies over UDP that are remembered.
-const REPLIES: usize = 2;
 
 /// Between two looks whether the access point is still there.
 const LOOK: Duration = Duration::from_secs(1);
@@ -33,14 +31,21 @@ const GOODBYE: Duration = Duration::from_millis(100);
 /// Before the board starts anew after a failure.
 const RETRY: Duration = Duration::from_secs(5);
 
+type Module = Stack<'static, Bus>;
+type Servers = Application<'static, Module, Policy>;
+
+// Filled at the start rather than in the firmware's image: what is not all zeros would be in flash as well.
 static LOCK: ConstStaticCell<Lock> = ConstStaticCell::new(Lock::new());
-static TCP_MEMORY: ConstStaticCell<[Inbox; SLOTS + 1]> =
-    ConstStaticCell::new([const { Inbox::FREE }; SLOTS + 1]);
-static UDP_MEMORY: ConstStaticCell<Inbox> = ConstStaticCell::new(Inbox::FREE);
-static SLOT_MEMORY: ConstStaticCell<[Place<TcpSocket>; SLOTS]> =
-    ConstStaticCell::new([const { Place::FREE }; SLOTS]);
-static REPLY_MEMORY: ConstStaticCell<[Remembered; REPLIES]> =
-    ConstStaticCell::new([const { Remembered::EMPTY }; REPLIES]);
+/// An inbox for each slot, and one for a peer that is told `busy`.
+static TCP_MEMORY: ConstStaticCell<Vec<Inbox, { SLOTS + 1 }>> = ConstStaticCell::new(Vec::new());
+static UDP_MEMORY: StaticCell<Inbox> = StaticCell::new();
+static SLOT_MEMORY: ConstStaticCell<Vec<Place<TcpSocket>, SLOTS>> =
+    ConstStaticCell::new(Vec::new());
+static PLACE_MEMORY: StaticCell<UdpPlace> = StaticCell::new();
+static REPLY_MEMORY: ConstStaticCell<Vec<Remembered, REPLIES>> = ConstStaticCell::new(Vec::new());
+static MODULE: StaticCell<Module> = StaticCell::new();
+static SERVERS: StaticCell<Servers> = StaticCell::new();
+static SHARED: StaticCell<Shared> = StaticCell::new();
 
 #[entry]
 fn main() -> ! {
@@ -48,12 +53,63 @@ fn main() -> ! {
         cortex_m::peripheral::SCB::sys_reset()
     };
     board.print(format_args!("{}", Board::NAME));
-    if let Err(failure) = serve(&mut board, bus) {
+    if let Err(failure) = run(&mut board, bus) {
         board.print(format_args!("{failure}"));
         pause(RETRY);
     }
     board.print(format_args!("starting anew"));
     board.reset()
+}
+
+/// Joins the access point, and serves until a peer asks for the board to start anew.
+fn run(board: &mut Board, bus: Bus) -> Result<(), Failure> {
+    let network = Network::configured().ok_or(Failure::NoNetwork)?;
+    let module = module(bus);
+    let address = network.join(board, module)?;
+    let shared = made(&SHARED, || Shared::new(Board::NAME, Board::stack));
+    let servers = servers(module, shared)?;
+    serve(board, &network, address, module, servers, shared)
+}
+
+// Not inlined, like the rest of the start: what it takes of the call stack is needed only then.
+/// The module, in its memory.
+#[inline(never)]
+fn module(bus: Bus) -> &'static mut Module {
+    let inboxes = filled(&TCP_MEMORY, || Inbox::FREE);
+    let datagrams = made(&UDP_MEMORY, || Inbox::FREE);
+    MODULE.init_with(|| Stack::new(bus, LOCK.take(), inboxes, datagrams))
+}
+
+/// The servers, in their memory.
+#[inline(never)]
+fn servers(module: &mut Module, shared: &'static Shared) -> Result<&'static mut Servers, Failure> {
+    let slots = filled(&SLOT_MEMORY, Place::free);
+    let place = made(&PLACE_MEMORY, UdpPlace::free);
+    let replies = filled(&REPLY_MEMORY, Remembered::empty);
+    match Application::bind(module, Policy, slots, place, replies, shared) {
+        Ok(servers) => Ok(SERVERS.init(servers)),
+        Err(responder::BindError::Tcp(error)) => Err(Failure::Bind("tcp", error)),
+        Err(responder::BindError::Udp(error)) => Err(Failure::Bind("udp", error)),
+    }
+}
+
+/// What `make` makes, in its memory.
+#[inline(never)]
+fn made<T>(memory: &'static StaticCell<T>, make: impl FnOnce() -> T) -> &'static mut T {
+    memory.init_with(make)
+}
+
+/// All the places there are, each made by `place`.
+#[inline(never)]
+fn filled<T, const N: usize>(
+    memory: &'static ConstStaticCell<Vec<T, N>>,
+    place: impl Fn() -> T,
+) -> &'static mut [T] {
+    let places = memory.take();
+    while !places.is_full() {
+        let _ = places.push(place());
+    }
+    places
 }
 
 /// Why the board is of no use.
@@ -82,51 +138,48 @@ impl From<wincwifi::StackError> for Failure {
 }
 
 /// Serves until a peer asks for the board to start anew.
-fn serve(board: &mut Board, bus: Bus) -> Result<(), Failure> {
-    static SHARED: StaticCell<Shared> = StaticCell::new();
-    let network = Network::configured().ok_or(Failure::NoNetwork)?;
-    let shared = SHARED.init(Shared::new(Board::NAME, Board::stack));
-    let mut stack = Stack::new(bus, LOCK.take(), TCP_MEMORY.take(), UDP_MEMORY.take());
-    let address = network.join(board, &mut stack)?;
-    let (slots, replies) = (SLOT_MEMORY.take(), REPLY_MEMORY.take());
-    let bound = Application::bind(&mut stack, Policy, slots, replies, shared);
-    let mut application = bound.map_err(|error| match error {
-        responder::BindError::Tcp(error) => Failure::Bind("tcp", error),
-        responder::BindError::Udp(error) => Failure::Bind("udp", error),
-    })?;
+#[inline(never)]
+fn serve(
+    board: &mut Board,
+    network: &Network,
+    address: Ipv4Addr,
+    module: &mut Module,
+    servers: &mut Servers,
+    shared: &Shared,
+) -> Result<(), Failure> {
     board.print(format_args!("listening tcp {address}:{PORT}"));
     board.print(format_args!("listening udp {address}:{PORT}"));
     board.print(format_args!("up"));
-
     let mut led = false;
     let mut look_at = board.now();
     loop {
         let now = board.now();
-        stack.poll()?;
-        let moved = application.poll(&mut stack, now).is_ok();
+        module.poll()?;
+        servers.report(now);
+        let moved = servers.poll(module, now).is_ok();
         if led != shared.led() {
             led = !led;
             board.set_led(led);
         }
-        if application.is_to_reboot(now) {
+        if servers.is_to_reboot(now) {
             break;
         }
         if look_at <= now {
             // The module's sockets have not survived: there is nothing to go on with.
-            if !network.is_joined(&mut stack)? {
+            if !network.is_joined(module)? {
                 return Err(Failure::Lost);
             }
             look_at = now.saturating_add(LOOK);
         }
         if !moved {
-            let deadline = application.next_deadline(now);
+            let deadline = servers.next_deadline(now);
             let most = deadline.map_or(NAP, |at| at.saturating_sub(now).min(NAP));
             board.sleep(most);
         }
     }
     let until = board.now().saturating_add(GOODBYE);
     while board.now() < until {
-        stack.poll()?;
+        module.poll()?;
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 use core::fmt;
 use core::time::Duration;
 
+use crate::stack::StackUse;
+
 /// Board support, but for the network controller: everything else that differs from board to board.
 ///
 /// The network controller is a [`smoltcp::phy::Device`] of its own, whose interrupt ends [`sleep`](Self::sleep).
@@ -35,13 +37,4 @@ pub trait Board {
 
     /// What the call stack has needed so far.
     fn stack() -> StackUse;
-}
-
-/// What the call stack has needed, in octets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StackUse {
-    /// What there is.
-    pub len: usize,
-    /// The most that was in use at any one time since the start.
-    pub peak: usize,
 }

@@ -20,13 +20,15 @@ mod overflow;
 mod run;
 mod service;
 mod shared;
+mod stack;
 
 pub use application::{Application, BindError, PORT, Place, Remembered, UdpPlace};
 #[cfg(feature = "smoltcp")]
 pub use bare::bare;
-pub use board::{Board, StackUse};
+pub use board::Board;
 pub use overflow::overflow;
 #[cfg(feature = "smoltcp")]
 pub use run::run;
 pub use service::Services;
 pub use shared::{Load, Shared, Stats};
+pub use stack::{Callers, PAINT, StackUse};

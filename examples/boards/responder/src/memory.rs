@@ -1,17 +1,26 @@
-//! How large everything is, in octets unless said otherwise: what a board with 64 KiB of memory can give.
+//! How large everything is, in octets unless said otherwise: what a board with 64 KiB of memory can give, or with the feature
+//! `small` one with 32.
+
+/// The first on a board with 64 KiB of memory, the second on one with 32.
+const fn of(large: usize, small: usize) -> usize {
+    match cfg!(feature = "small") {
+        true => small,
+        false => large,
+    }
+}
 
 /// Peers that are served at once over TCP.
-pub const SLOTS: usize = 4;
+pub const SLOTS: usize = of(4, 2);
 
 /// A header.
-pub const HEADER_LEN: usize = 512;
+pub const HEADER_LEN: usize = of(512, 256);
 /// What is held of a peer's input.
 pub const INPUT_LEN: usize = 256;
 /// What is held of the output for a peer.
-pub const OUTPUT_LEN: usize = 512;
+pub const OUTPUT_LEN: usize = of(512, 384);
 
 /// What the echo holds.
-pub const ECHO_LEN: usize = 512;
+pub const ECHO_LEN: usize = of(512, 256);
 /// A command line.
 pub const COMMAND_LEN: usize = 64;
 /// What a command writes.
@@ -23,18 +32,18 @@ pub const INFO_LEN: usize = 256;
 /// Files in memory, but for the one that is being uploaded.
 pub const DISK_FILES: usize = 2;
 /// The content of one.
-pub const DISK_FILE_LEN: usize = 768;
+pub const DISK_FILE_LEN: usize = of(768, 256);
 /// The name of one.
 pub const DISK_NAME_LEN: usize = 32;
 /// What is read or listed at a time.
-pub const FILES_BUFFER_LEN: usize = 192;
+pub const FILES_BUFFER_LEN: usize = of(192, 128);
 /// The content of a file in a datagram: with a header it fits.
-pub const FILES_FRAME_LEN: u64 = 512;
+pub const FILES_FRAME_LEN: u64 = of(512, 256) as u64;
 
 /// A datagram, in either direction.
-pub const DATAGRAM_LEN: usize = 1024;
+pub const DATAGRAM_LEN: usize = of(1024, 512);
 /// Replies over UDP that are remembered.
-pub const REPLIES: usize = 3;
+pub const REPLIES: usize = of(3, 2);
 
 /// Sockets of the stack: one for each slot, and one for a peer that is told `busy`.
 #[cfg(feature = "smoltcp")]

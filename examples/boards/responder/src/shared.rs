@@ -7,8 +7,8 @@ use core::time::Duration;
 use critical_section::Mutex;
 use unstick_nal::{TcpStats, UdpStats};
 
-use crate::board::StackUse;
 use crate::disk::Disk;
+use crate::stack::StackUse;
 
 /// What all connections see of the board, and may ask of it. The board does it once they have had their answers.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! Faults: where the program was, and whether the stack had overflowed.
 
 use core::arch::naked_asm;
-use core::fmt;
+use core::panic::PanicInfo;
+use core::{fmt, ptr};
 
 use riscv::register::{mcause, mepc, mtval};
 
@@ -37,7 +38,8 @@ impl fmt::Display for Fault {
         }
         write!(
             f,
-            "fault at {program_counter:#010x}, cause {cause}, address {address:#010x}"
+            "fault at {program_counter:#010x}, cause {cause}, address {address:#010x}, called from{}",
+            stack::callers(*stack_pointer)
         )
     }
 }
@@ -70,5 +72,14 @@ extern "C" fn report(stack_pointer: usize) -> ! {
         address: mtval::read(),
     };
     console::print(format_args!("{fault}; starting anew"));
+    registers::reset()
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    let here = 0_u32;
+    // Its words would be a seventh of the firmware.
+    let callers = stack::callers(ptr::addr_of!(here) as usize);
+    console::print(format_args!("panic, called from{callers}; starting anew"));
     registers::reset()
 }

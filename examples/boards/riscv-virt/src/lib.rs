@@ -83,9 +83,3 @@ impl responder::Board for Board {
         stack::usage()
     }
 }
-
-#[panic_handler]
-fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    console::print(format_args!("{info}; starting anew"));
-    registers::reset()
-}

@@ -8,7 +8,7 @@ use riscv_rt::entry;
 #[entry]
 fn main() -> ! {
     match Board::take() {
-        Some((board, ethernet)) => responder::bare(board, ethernet),
+        Some((board, ethernet)) => responder::run(board, ethernet),
         None => board::reset(),
     }
 }

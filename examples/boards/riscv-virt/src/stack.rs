@@ -5,12 +5,10 @@
 
 use core::arch::naked_asm;
 use core::ops::Range;
-use core::ptr;
+use core::{fmt, ptr};
 
-use responder::StackUse;
+use responder::{Callers, PAINT, StackUse};
 use riscv::register::{Permission, Range as Matching, pmpaddr0, pmpcfg0};
-
-const PAINT: u32 = 0xcccc_cccc;
 
 /// Octets below the stack that nobody may touch; a power of two, of which the stack's end is a multiple.
 const GUARD_LEN: usize = 256 << 10;
@@ -18,6 +16,8 @@ const GUARD_LEN: usize = 256 << 10;
 unsafe extern "C" {
     static _stack_start: u32;
     static _stack_end: u32;
+    static __stext: u32;
+    static __etext: u32;
 }
 
 /// The stack's addresses.
@@ -60,17 +60,24 @@ pub(crate) fn guard() {
     }
 }
 
+/// The word at this address of the stack's region.
+fn word(at: usize) -> u32 {
+    // SAFETY: called with aligned addresses of that region only; reading a word that is in use gives some number.
+    unsafe { ptr::read_volatile(at as *const u32) }
+}
+
 /// What the stack has needed so far.
 pub(crate) fn usage() -> StackUse {
+    StackUse::of(region(), word)
+}
+
+/// Where the program came from, with the stack pointer there.
+pub(crate) fn callers(stack_pointer: usize) -> impl fmt::Display {
+    let text = ptr::addr_of!(__stext) as u32..ptr::addr_of!(__etext) as u32;
     let region = region();
-    let len = region.len();
-    // SAFETY: aligned words of the stack's own region; reading one that is in use gives some number.
-    let word = |at: usize| unsafe { ptr::read_volatile(at as *const u32) };
-    let unused = region
-        .step_by(size_of::<u32>())
-        .take_while(|at| word(*at) == PAINT);
-    StackUse {
-        len,
-        peak: len - unused.count() * size_of::<u32>(),
+    Callers {
+        stack: stack_pointer.max(region.start)..region.end,
+        word,
+        returns: move |word| (word % 2 == 0 && text.contains(&word)).then_some(word),
     }
 }

@@ -14,7 +14,7 @@ pub struct Inbox {
     /// The socket, if it is in use.
     pub(crate) owner: Option<Handle>,
     pub(crate) state: State,
-    /// The module has something to send, and has not said yet that it is sent.
+    /// The module has something to send, and has not said yet that it is sent; or it has just been given a datagram.
     pub(crate) sending: bool,
     pub(crate) octets: [u8; LEN],
 }

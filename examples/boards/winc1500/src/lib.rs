@@ -18,18 +18,20 @@
 //! | accept | hands over one that was not asked for first; panics if the module says that accepting failed | the same |
 //! | UDP receive, longer than the buffer | the rest passes for another datagram | the rest is cut off |
 //! | UDP send | hands it over, `WouldBlock`; again until it is sent | `Ok` when it is handed over |
+//! | UDP send while a receive waits | the receive is forgotten, and the next datagram is lost | `WouldBlock` until it has ended; so the receive right behind a send does not ask the module |
 //! | UDP send, more than 1400 octets | sends 1400 | [`Error::TooLong`] |
 //! | half-close | none | none |
 //!
 //! With that, a receive of no octets is the end, and nothing is left for a policy to say: it is [`Policy`].
 //!
 //! The module has 7 TCP sockets, of which one listens, and 4 for UDP; it accepts up to 4 peers ahead. No call waits for
-//! the network; bind and listen take 50 ms each. What cannot be mended from outside of wincwifi:
+//! the network; bind and listen take half a second each, in which all other events are taken. What cannot be mended from outside of wincwifi:
 //!
 //! - It tells the module that it has read an event before it has read the data that belongs to it.
 //! - Sockets that were accepted all have the session 0, so that what was said of a closed connection is taken for the
 //!   next one's that has its number.
 //! - It panics when the module says what it does not know.
+//! - It makes a table of 256 words, on the call stack, for the checksum of each command.
 #![no_std]
 #![forbid(unsafe_code)]
 

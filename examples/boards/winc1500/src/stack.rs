@@ -1,5 +1,6 @@
 //! wincwifi's client, made fit for a server.
 
+use core::mem;
 use core::net::SocketAddr;
 
 use embedded_nal::{
@@ -12,11 +13,9 @@ use crate::inbox::{Inbox, State, datagram, stream};
 
 /// The most that the module sends at once.
 const MAX_SEND: usize = 1400;
-/// How long the module waits for octets of a peer before it says that there were none: as long a send may have to wait, if
-/// the service has something to say unasked.
-const TCP_WAIT_MS: u32 = 500;
-/// The same for a datagram. The server waits 10 ms with the next datagram of a reply, no longer.
-const UDP_WAIT_MS: u32 = 5;
+/// How long the module waits for what a peer may send before it says that there was nothing: as long a send may have to wait,
+/// if the service has something to say unasked. To be told so and to ask again is some 15 commands on the bus.
+const WAIT_MS: u32 = 500;
 /// How often a socket is closed at most, should the bus fail: otherwise the module keeps it.
 const CLOSE_TRIES: usize = 3;
 /// Times that the bus may fail in a row.
@@ -243,7 +242,7 @@ impl<X: Transfer> TcpFullStack for Stack<'_, X> {
             Err(error) => return Err(error.map(Error::Winc)),
         };
         inbox.reset(Some(handle));
-        let wait = SocketOptions::set_tcp_receive_timeout(TCP_WAIT_MS);
+        let wait = SocketOptions::set_tcp_receive_timeout(WAIT_MS);
         let set = self.client.set_socket_option(&handle, &wait);
         set.map_err(|error| nb::Error::Other(Error::Winc(error)))?;
         Ok((TcpSocket(handle), peer))
@@ -283,7 +282,9 @@ impl<X: Transfer> UdpClientStack for Stack<'_, X> {
             self.udp.state = State::Idle;
             return Ok((octets, peer));
         }
-        if self.udp.state == State::Idle {
+        // Not right behind a send: another one would have to wait, and the reply may have more datagrams.
+        let has_sent = mem::take(&mut self.udp.sending);
+        if self.udp.state == State::Idle && !has_sent {
             let asked = UdpClientStack::receive(&mut self.client, &mut socket.0, &mut []);
             self.udp.state = datagram(asked);
             self.collect();
@@ -308,7 +309,7 @@ impl<X: Transfer> UdpFullStack for Stack<'_, X> {
         // Nobody waits for what it says of a datagram that was sent.
         for option in [
             SocketOptions::set_udp_send_callback(false),
-            SocketOptions::set_udp_receive_timeout(UDP_WAIT_MS),
+            SocketOptions::set_udp_receive_timeout(WAIT_MS),
         ] {
             self.client.set_socket_option(&socket.0, &option)?;
         }
@@ -338,6 +339,7 @@ impl<X: Transfer> UdpFullStack for Stack<'_, X> {
                 let client = &mut self.client;
                 let forget = || UdpFullStack::send_to(client, &mut socket.0, peer, &[]);
                 let forgotten = self.lock.with(Mode::Shut, forget);
+                self.udp.sending = true;
                 forgotten.map_err(|error| error.map(Error::Winc))
             }
             Err(nb::Error::Other(StackError::DispatchError(_) | StackError::SendSendFailed(_))) => {

@@ -1,4 +1,4 @@
-//! Overflows its stack on purpose: a fault is to tell, before anything else is overwritten.
+//! Overflows its stack on purpose: a fault is to tell, before any data is overwritten.
 #![no_std]
 #![no_main]
 
