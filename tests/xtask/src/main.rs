@@ -3,6 +3,7 @@
 //! `cargo xtask test` is the whole of what has to hold before a change goes in: the table [`STEPS`], in order.
 //! Each step is its own command too, and brings along what it needs ([`tools`]).
 
+mod bench;
 mod boards;
 mod checks;
 mod conformance;
@@ -137,6 +138,14 @@ enum Command {
         #[arg(long, default_value_t = qemu::PORT)]
         port: u16,
     },
+    /// Measure a board's responder beside an echo on smoltcp alone: round trip, rate and their ratios
+    Bench {
+        /// The board: a directory of examples/boards
+        board: String,
+        /// How long a body is echoed, in MiB
+        #[arg(long, default_value_t = 64)]
+        mib: u32,
+    },
     /// Run one fuzz target, or each of them
     Fuzz {
         /// The target's name; all of them if there is none
@@ -159,6 +168,7 @@ fn main() -> ExitCode {
         Command::NoPanic => step("no-panic"),
         Command::Coverage => step("coverage"),
         Command::Miri => step("miri"),
+        Command::Bench { board, mib } => bench::board(&board, mib),
         Command::Qemu { board, port } => qemu::run(&board, port),
         Command::Fuzz { target, seconds } => {
             tools::provide(fuzz::NEEDS).and_then(|()| match target {
