@@ -34,12 +34,14 @@ pub struct Emulator {
     pub need: Need,
 }
 
-const ARM: Need = Need::Program {
+/// What emulates boards with an Arm processor.
+pub const ARM: Need = Need::Program {
     check: &["qemu-system-arm", "--version"],
     advice: "qemu-system-arm is missing: install it (Debian: apt-get install qemu-system-arm)",
 };
 
-const RISCV: Need = Need::Program {
+/// What emulates boards with a RISC-V processor.
+pub const RISCV: Need = Need::Program {
     check: &["qemu-system-riscv32", "--version"],
     advice: "qemu-system-riscv32 is missing: install it (Debian: apt-get install qemu-system-misc)",
 };

@@ -6,6 +6,7 @@
 mod bench;
 mod boards;
 mod checks;
+mod conformance;
 mod coverage;
 mod elf;
 mod fuzz;
@@ -32,7 +33,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-static STEPS: [Step; 8] = [
+static STEPS: [Step; 9] = [
     Step {
         name: "fmt",
         claim: "the code is formatted",
@@ -56,6 +57,12 @@ static STEPS: [Step; 8] = [
         claim: "every test, documentation example and program of the workspace passes",
         needs: checks::UNIT_NEEDS,
         run: checks::unit,
+    },
+    Step {
+        name: "conformance",
+        claim: "every engine and every emulated board does what PROTOCOL.md says",
+        needs: conformance::NEEDS,
+        run: conformance::all,
     },
     Step {
         name: "no-panic",
@@ -107,8 +114,16 @@ enum Command {
     Clippy,
     /// The documentation builds and its links lead somewhere
     Doc,
-    /// cargo test --workspace
+    /// cargo test --workspace, but for what conformance does
     Unit,
+    /// PROTOCOL.md, asked of every engine and every emulated board; ends with a table
+    Conformance {
+        /// Engines and boards; all of them if there is none
+        names: Vec<String>,
+        /// Only the cases with this in their names
+        #[arg(long, default_value = "")]
+        case: String,
+    },
     /// No panic is linked into the framing on a microcontroller; prints its size in flash
     NoPanic,
     /// Core's tests run every line of core
@@ -149,6 +164,7 @@ fn main() -> ExitCode {
         Command::Clippy => step("clippy"),
         Command::Doc => step("doc"),
         Command::Unit => step("unit"),
+        Command::Conformance { names, case } => conformance::run(&names, &case),
         Command::NoPanic => step("no-panic"),
         Command::Coverage => step("coverage"),
         Command::Miri => step("miri"),

@@ -109,6 +109,17 @@ impl Qemu {
         self.console.recv_timeout(wait).ok()
     }
 
+    /// That QEMU still runs.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn assert_running(&mut self) -> Result<()> {
+        match self.child.try_wait().context("its state")? {
+            None => Ok(()),
+            Some(status) => bail!("QEMU has ended ({status})"),
+        }
+    }
+
     /// Why there was no line.
     fn failure(&mut self, board: &Board) -> anyhow::Error {
         let ended = matches!(self.child.try_wait(), Ok(Some(_)));

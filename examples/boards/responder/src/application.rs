@@ -14,7 +14,7 @@ use crate::shared::{Load, Shared};
 pub const PORT: u16 = 8896;
 
 /// How long a peer may take: slots are few, and one that is silent has one.
-const TIMEOUTS: Timeouts = Timeouts {
+pub const TIMEOUTS: Timeouts = Timeouts {
     header: Duration::from_secs(5),
     idle: Duration::from_secs(20),
 };
