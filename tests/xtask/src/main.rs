@@ -12,8 +12,10 @@ mod elf;
 mod fuzz;
 mod miri;
 mod no_panic;
+mod overflow;
 mod process;
 mod qemu;
+mod size;
 mod tools;
 
 use std::process::ExitCode;
@@ -33,7 +35,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-static STEPS: [Step; 9] = [
+static STEPS: [Step; 11] = [
     Step {
         name: "fmt",
         claim: "the code is formatted",
@@ -65,10 +67,22 @@ static STEPS: [Step; 9] = [
         run: conformance::all,
     },
     Step {
+        name: "overflow",
+        claim: "a stack that overflows says so, before anything else is harmed",
+        needs: conformance::NEEDS,
+        run: overflow::gate,
+    },
+    Step {
         name: "no-panic",
         claim: "no panic is linked into the framing on a microcontroller",
         needs: no_panic::NEEDS,
         run: no_panic::gate,
+    },
+    Step {
+        name: "size",
+        claim: "the firmware keeps to its budgets of flash, RAM and call stack",
+        needs: size::NEEDS,
+        run: size::gate,
     },
     Step {
         name: "coverage",
@@ -124,6 +138,10 @@ enum Command {
         #[arg(long, default_value = "")]
         case: String,
     },
+    /// Firmware that overflows its stack on purpose, on every emulated board
+    Overflow,
+    /// Flash, RAM and call stack of every board and of framing alone, against examples/boards/budgets.toml
+    Size,
     /// No panic is linked into the framing on a microcontroller; prints its size in flash
     NoPanic,
     /// Core's tests run every line of core
@@ -165,6 +183,8 @@ fn main() -> ExitCode {
         Command::Doc => step("doc"),
         Command::Unit => step("unit"),
         Command::Conformance { names, case } => conformance::run(&names, &case),
+        Command::Overflow => step("overflow"),
+        Command::Size => step("size"),
         Command::NoPanic => step("no-panic"),
         Command::Coverage => step("coverage"),
         Command::Miri => step("miri"),
