@@ -16,6 +16,7 @@ mod process;
 mod qemu;
 mod tools;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -123,6 +124,9 @@ enum Command {
         /// Only the cases with this in their names
         #[arg(long, default_value = "")]
         case: String,
+        /// A board that runs already, by the address of its TCP and UDP port
+        #[arg(long, value_name = "ADDR", conflicts_with = "names")]
+        at: Option<SocketAddr>,
     },
     /// No panic is linked into the framing on a microcontroller; prints its size in flash
     NoPanic,
@@ -164,7 +168,10 @@ fn main() -> ExitCode {
         Command::Clippy => step("clippy"),
         Command::Doc => step("doc"),
         Command::Unit => step("unit"),
-        Command::Conformance { names, case } => conformance::run(&names, &case),
+        Command::Conformance {
+            case, at: Some(at), ..
+        } => conformance::run_at(at, &case),
+        Command::Conformance { names, case, .. } => conformance::run(&names, &case),
         Command::NoPanic => step("no-panic"),
         Command::Coverage => step("coverage"),
         Command::Miri => step("miri"),
