@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::boards::{self, BOARDS};
 use crate::process::{cargo, run};
 use crate::tools::Need;
 
@@ -23,13 +24,21 @@ pub fn fmt() -> Result<()> {
     for (manifest, _) in OUTSIDE {
         run(&mut cargo(["fmt", "--check", "--manifest-path", manifest]))?;
     }
-    Ok(())
+    run(&mut cargo([
+        "fmt",
+        "--check",
+        "--all",
+        "--manifest-path",
+        boards::MANIFEST,
+    ]))
 }
 
 /// What [`clippy`] needs.
 pub const CLIPPY_NEEDS: &[Need] = &[
     Need::Component("clippy"),
     Need::Target("thumbv6m-none-eabi"),
+    Need::Target("thumbv7m-none-eabi"),
+    Need::Target("riscv32imac-unknown-none-elf"),
     Need::CPP,
 ];
 
@@ -41,6 +50,9 @@ pub fn clippy() -> Result<()> {
         run(cargo(["clippy", "--manifest-path", manifest])
             .args(arguments)
             .args(deny))?;
+    }
+    for board in BOARDS {
+        run(board.cargo("clippy").args(deny))?;
     }
     Ok(())
 }
@@ -61,5 +73,15 @@ pub fn unit() -> Result<()> {
         "--exclude",
         "conformance",
     ]))?;
-    run(&mut cargo(["test", "--package", "conformance", "--lib"]))
+    run(&mut cargo(["test", "--package", "conformance", "--lib"]))?;
+    // A stack for boards that is tested here, against a module made of software.
+    run(cargo([
+        "test",
+        "--package",
+        "winc1500",
+        "--manifest-path",
+        boards::MANIFEST,
+        "--target-dir",
+    ])
+    .arg(boards::directory()))
 }

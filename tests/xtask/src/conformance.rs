@@ -1,5 +1,6 @@
 //! The conformance suite, against every engine of the desktop and every board that is emulated.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -101,6 +102,12 @@ pub fn run(names: &[String], case: &str) -> Result<()> {
         rows.push((subject.name(), report));
     }
     conclude(&rows)
+}
+
+/// The same against a board that runs already, wherever it is.
+pub fn run_at(address: SocketAddr, case: &str) -> Result<()> {
+    let report = run_some(&Target::board(address, address), case);
+    conclude(&[(&address.to_string(), report)])
 }
 
 /// Prints the table, and fails unless all have passed all cases, and the same ones.

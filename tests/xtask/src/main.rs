@@ -18,6 +18,7 @@ mod qemu;
 mod size;
 mod tools;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -137,6 +138,9 @@ enum Command {
         /// Only the cases with this in their names
         #[arg(long, default_value = "")]
         case: String,
+        /// A board that runs already, by the address of its TCP and UDP port
+        #[arg(long, value_name = "ADDR", conflicts_with = "names")]
+        at: Option<SocketAddr>,
     },
     /// Firmware that overflows its stack on purpose, on every emulated board
     Overflow,
@@ -182,7 +186,10 @@ fn main() -> ExitCode {
         Command::Clippy => step("clippy"),
         Command::Doc => step("doc"),
         Command::Unit => step("unit"),
-        Command::Conformance { names, case } => conformance::run(&names, &case),
+        Command::Conformance {
+            case, at: Some(at), ..
+        } => conformance::run_at(at, &case),
+        Command::Conformance { names, case, .. } => conformance::run(&names, &case),
         Command::Overflow => step("overflow"),
         Command::Size => step("size"),
         Command::NoPanic => step("no-panic"),
