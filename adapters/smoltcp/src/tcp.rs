@@ -59,6 +59,13 @@ pub(crate) struct TcpSlot {
     bound: Option<u16>,
 }
 
+/// Ends the sending side. From then on acknowledgements have no reply to travel with, and do not wait for one: another peer that
+/// gets the socket must not keep the last of them from leaving.
+fn say_goodbye(socket: &mut Socket<'_>) {
+    socket.close();
+    socket.set_ack_delay(None);
+}
+
 impl TcpSlot {
     pub(crate) const fn new(handle: SocketHandle) -> Self {
         Self {
@@ -92,7 +99,7 @@ impl TcpSlot {
 
     /// Lets go of it: what is left is delivered.
     fn release(&mut self, socket: &mut Socket<'_>) {
-        socket.close();
+        say_goodbye(socket);
         self.begin(Role::Closing);
         self.free_if_closed(socket);
     }
@@ -259,7 +266,7 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
         if !slot.connected {
             return Err(Error::InvalidState);
         }
-        socket.close();
+        say_goodbye(socket);
         Ok(())
     }
 
@@ -474,6 +481,7 @@ impl<D: Device, const TCP: usize, const UDP: usize> TcpClientStack for Stack<'_,
         };
         let smoltcp = self.sockets.get_mut::<Socket<'_>>(slot.handle);
         smoltcp.abort();
+        smoltcp.set_ack_delay(self.settings.ack_delay);
         let begun = smoltcp.connect(self.interface.context(), remote, port);
         slot.begin(if begun.is_ok() {
             Role::Open
@@ -594,6 +602,8 @@ impl<D: Device, const TCP: usize, const UDP: usize> TcpFullStack for Stack<'_, D
         if let Some(slot) = self.tcp.get_mut(index) {
             slot.begin(Role::Open);
             slot.connected = true;
+            let socket = self.sockets.get_mut::<Socket<'_>>(slot.handle);
+            socket.set_ack_delay(self.settings.ack_delay);
         }
         Ok((TcpSocket(Kind::Connection(index)), remote.into()))
     }
