@@ -5,6 +5,7 @@
 //!   for each peer, of `unstick_core::services` or of your own, keep to [`Limits`] and end with a [`Shutdown`].
 //! - [`Shell`] is the operation `exec`.
 
+mod accept;
 mod client;
 mod limits;
 mod poll;
