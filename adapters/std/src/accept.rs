@@ -167,11 +167,11 @@ fn spawn<'scope>(
     }
 }
 
-/// One of the connections that are allowed at once.
-struct Place<'a>(&'a AtomicUsize);
+/// One of those that are allowed at once.
+pub(crate) struct Place<'a>(&'a AtomicUsize);
 
 impl<'a> Place<'a> {
-    fn take(active: &'a AtomicUsize, max: usize) -> Option<Self> {
+    pub(crate) fn take(active: &'a AtomicUsize, max: usize) -> Option<Self> {
         // Only one thread takes places, so none is taken between these two lines.
         (active.load(Ordering::Relaxed) < max).then(|| {
             active.fetch_add(1, Ordering::Relaxed);

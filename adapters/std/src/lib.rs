@@ -3,9 +3,11 @@
 //! - [`Client`] asks a server over TCP, [`udp::Client`] over UDP.
 //! - [`tcp::Server`] serves one thread a connection, [`udp::Server`] carries each request out once. Both make a service
 //!   for each peer, of `unstick_core::services` or of your own, keep to [`Limits`] and end with a [`Shutdown`].
+//! - [`bare`] has servers for what is not framed, as short to use as Python's `socketserver`, which they are shown beside.
 //! - [`Shell`] is the operation `exec`.
 
 mod accept;
+pub mod bare;
 mod client;
 mod limits;
 mod poll;

@@ -10,16 +10,13 @@ use rustix::event::{PollFd, PollFlags};
 use unstick_core::{Code, Connection, Needs, Phase, Refusal, Service, Session, Timeouts};
 
 use crate::accept::close;
-use crate::limits::{HEADER_CAPACITY, Limits};
+use crate::limits::{HANGUP_GRACE, HEADER_CAPACITY, Limits};
 use crate::poll::{is_ready, wait_until};
 use crate::shutdown::Shutdown;
 use crate::wake::WakePipe;
 
 /// Octets that are read, and written, at a time.
 const BUFFER_LEN: usize = 16 * 1024;
-/// How long a service may go on for a peer that will send no more: one that has closed its socket looks the
-/// same as one that has closed only its sending side.
-const HANGUP_GRACE: Duration = Duration::from_millis(300);
 /// When a peer that was told `busy` may try again, in milliseconds.
 pub(super) const RETRY_AFTER_MS: u32 = 1000;
 
