@@ -18,7 +18,7 @@ pub mod tcp;
 pub mod udp;
 mod wake;
 
-pub use client::{Body, Client, Error, Frame, Replies};
+pub use client::{Body, Client, Error, Frame, Replies, connect};
 pub use limits::{HEADER_CAPACITY, Limits};
 #[cfg(unix)]
 pub use shell::Shell;

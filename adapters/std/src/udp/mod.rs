@@ -30,7 +30,7 @@ mod cache;
 mod client;
 mod server;
 
-pub use client::{Client, Error};
+pub use client::{Client, Error, connect};
 pub use server::Server;
 
 use std::io::{self, ErrorKind};
