@@ -26,6 +26,7 @@ fn much() -> String {
     numbers + "完\n"
 }
 
+/// A program of tests/peers/older. Each stands alone, as a textbook prints it, and repeats what the others have.
 fn older(script: &str, arguments: &[&str]) -> Command {
     let mut command = python(&format!("older/{script}.py"));
     // What is printed is UTF-8, whatever goes over the wire.
