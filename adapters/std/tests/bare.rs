@@ -25,10 +25,7 @@ struct Told<F> {
 impl<F: FnMut(&mut Stream<'_>) -> io::Result<()>> Handler for Told<F> {
     fn handle(&mut self, stream: &mut Stream<'_>, _: SocketAddr) -> io::Result<()> {
         let end = (self.handle)(stream);
-        let copy = end
-            .as_ref()
-            .map(|()| ())
-            .map_err(|error| error.kind().into());
+        let copy = end.as_ref().copied().map_err(|error| error.kind().into());
         self.end = Some(end);
         copy
     }
