@@ -334,7 +334,7 @@ fn text_that_is_none_is_replaced() {
 
 #[test]
 fn a_peer_too_many_is_closed_and_the_idle_are_too() {
-    let limits = ["--max-connections", "1", "--idle-timeout", "0.5"];
+    let limits = ["--max-connections", "1", "--idle-timeout", "2"];
     let server = serve("length", "utf-8", &limits);
     let mut first = connect(&server.tcp);
     assert_eq!(say(&mut first, b"hi"), "\x02\0\0\0hi");
@@ -351,7 +351,7 @@ fn a_peer_too_many_is_closed_and_the_idle_are_too() {
 
 #[test]
 fn a_running_command_is_not_idle_and_a_shutdown_lets_it_end() {
-    let mut server = serve("raw", "utf-8", &["--allow-exec", "--idle-timeout", "0.3"]);
+    let mut server = serve("raw", "utf-8", &["--allow-exec", "--idle-timeout", "0.6"]);
     let (mut busy, mut at_rest) = (connect(&server.tcp), connect(&server.tcp));
     assert_eq!(say(&mut at_rest, b"echo rest"), "rest\n");
     busy.write_all(b"echo $$; sleep 1; echo done")
