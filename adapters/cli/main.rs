@@ -13,6 +13,7 @@ mod peer;
 mod ping;
 mod printable;
 mod serve;
+mod wire;
 
 use std::process::ExitCode;
 

@@ -47,17 +47,23 @@ pub struct Server {
 impl Server {
     /// Starts it with these arguments besides the addresses.
     pub fn start(arguments: &[&str]) -> Self {
-        Self::spawn(arguments, Stdio::inherit())
+        Self::spawn(true, arguments, Stdio::inherit())
+    }
+
+    /// The same over TCP alone.
+    pub fn start_tcp(arguments: &[&str]) -> Self {
+        Self::spawn(false, arguments, Stdio::inherit())
     }
 
     /// The same with its log to read.
     pub fn start_logging(arguments: &[&str]) -> Self {
-        Self::spawn(arguments, Stdio::piped())
+        Self::spawn(true, arguments, Stdio::piped())
     }
 
-    fn spawn(arguments: &[&str], log: Stdio) -> Self {
-        let addresses = ["serve", "--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0"];
-        let mut child = unstick(addresses)
+    fn spawn(udp: bool, arguments: &[&str], log: Stdio) -> Self {
+        let udp: &[&str] = if udp { &["--udp", "127.0.0.1:0"] } else { &[] };
+        let mut child = unstick(["serve", "--tcp", "127.0.0.1:0"])
+            .args(udp)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -78,7 +84,9 @@ impl Server {
             address.unwrap_or_else(|| panic!("`{line}`")).to_owned()
         };
         server.tcp = address("tcp");
-        server.udp = address("udp");
+        if !udp.is_empty() {
+            server.udp = address("udp");
+        }
         server
     }
 

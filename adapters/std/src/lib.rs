@@ -3,8 +3,11 @@
 //! - [`Client`] asks a server over TCP, [`udp::Client`] over UDP.
 //! - [`tcp::Server`] serves one thread a connection, [`udp::Server`] carries each request out once. Both make a service
 //!   for each peer, of `unstick_core::services` or of your own, keep to [`Limits`] and end with a [`Shutdown`].
+//! - [`bare`] has servers for what is not framed, as short to use as Python's `socketserver`, which they are shown beside.
 //! - [`Shell`] is the operation `exec`.
 
+mod accept;
+pub mod bare;
 mod client;
 mod limits;
 mod poll;
@@ -15,7 +18,7 @@ pub mod tcp;
 pub mod udp;
 mod wake;
 
-pub use client::{Body, Client, Error, Frame, Replies};
+pub use client::{Body, Client, Error, Frame, Replies, connect};
 pub use limits::{HEADER_CAPACITY, Limits};
 #[cfg(unix)]
 pub use shell::Shell;
