@@ -12,7 +12,7 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, S
 pub struct Elf {
     /// What is kept in flash: code, constants, and what variables begin with.
     pub flash: u64,
-    /// The variables.
+    /// The variables, without the region of the call stack.
     pub ram: u64,
     /// Its symbols, demangled, and their addresses.
     pub symbols: BTreeMap<String, u64>,
@@ -30,6 +30,16 @@ impl Elf {
     fn parse(path: &Path) -> Result<Self> {
         let file = fs::read(path)?;
         let file = object::File::parse(&*file)?;
+        let symbols: BTreeMap<String, u64> = file
+            .symbols()
+            .filter_map(|symbol| {
+                let name = rustc_demangle::demangle(symbol.name().ok()?);
+                Some((format!("{name:#}"), symbol.address()))
+            })
+            .collect();
+        let stack = symbols.get("_stack_end").zip(symbols.get("_stack_start"));
+        // Some linker scripts make a section of it.
+        let is_stack = |at: u64| stack.is_some_and(|(end, start)| (*end..*start).contains(&at));
         let (mut flash, mut ram) = (0, 0);
         for section in file.sections() {
             let SectionFlags::Elf { sh_flags, .. } = section.flags() else {
@@ -41,18 +51,14 @@ impl Elf {
             if section.kind() != SectionKind::UninitializedData {
                 flash += section.size();
             }
-            if sh_flags.0 & SHF_WRITE.0 != 0 {
+            if sh_flags.0 & SHF_WRITE.0 != 0 && !is_stack(section.address()) {
                 ram += section.size();
             }
         }
-        let symbols = file.symbols().filter_map(|symbol| {
-            let name = rustc_demangle::demangle(symbol.name().ok()?);
-            Some((format!("{name:#}"), symbol.address()))
-        });
         Ok(Self {
             flash,
             ram,
-            symbols: symbols.collect(),
+            symbols,
         })
     }
 

@@ -151,9 +151,9 @@ impl<'m, const OUT: usize> Cache<'m, OUT> {
         Admission::New(at)
     }
 
-    /// An empty entry; else the one that was not asked for the longest, if that is old enough; else the oldest of the same
-    /// peer, which has asked anew since, and who asks one thing at a time has its answer then; else the oldest of those that
-    /// may be carried out again.
+    /// An empty entry; else the one that was not asked for the longest, if that is old enough; else the oldest of those that
+    /// may be carried out again; else the oldest of the same peer, which has asked anew since, and who asks one thing at a
+    /// time has its answer then.
     fn place(&self, peer: SocketAddr, now: Duration) -> Option<usize> {
         let entries = || self.entries.iter().enumerate();
         if let Some((at, _)) = entries().find(|(_, entry)| entry.key.is_none()) {
@@ -166,7 +166,7 @@ impl<'m, const OUT: usize> Cache<'m, OUT> {
         let own = own.min_by_key(|(_, entry)| entry.touched);
         let safe = done().filter(|(_, entry)| entry.safe);
         let safe = safe.min_by_key(|(_, entry)| entry.touched);
-        old.or(own).or(safe).map(|(at, _)| at)
+        old.or(safe).or(own).map(|(at, _)| at)
     }
 
     /// Keeps the next datagram of a reply; whether there is room for it, and for an error behind it if it is not the `last`.
@@ -322,5 +322,21 @@ mod tests {
             cache.admit(key(1, 1), b"request", false, SECOND),
             Admission::Repeat(1 - at)
         );
+    }
+
+    #[test]
+    fn what_must_not_be_done_again_is_remembered_longer() {
+        let mut entries = [const { Entry::EMPTY }; 2];
+        let mut cache = Cache::<256>::new(&mut entries);
+        let kept = answer(&mut cache, key(1, 1), SECOND);
+        for id in 2..5 {
+            let Admission::New(at) = cache.admit(key(1, id), b"request", true, SECOND) else {
+                panic!("no room");
+            };
+            assert_ne!(at, kept);
+            cache.finish(at, SECOND);
+        }
+        let again = cache.admit(key(1, 1), b"request", false, SECOND);
+        assert_eq!(again, Admission::Repeat(kept));
     }
 }

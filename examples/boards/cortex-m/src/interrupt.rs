@@ -6,6 +6,8 @@ use cortex_m::asm;
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
 
+use crate::clock;
+
 /// What the processor finds in its table: a function.
 pub type Handler = unsafe extern "C" fn();
 
@@ -47,6 +49,7 @@ pub fn sleep(most: Option<Duration>, has_frame: impl FnOnce() -> bool) {
     critical_section::with(|_| {
         // What comes after this look is pending, and ends the sleep although interrupts are off.
         if !has_frame() {
+            most.into_iter().for_each(clock::set_alarm);
             asm::dsb();
             asm::wfi();
         }

@@ -17,8 +17,7 @@ use atsamd_hal::fugit::RateExtU32;
 use atsamd_hal::gpio::{PA17, PA21, Pin, Pins, PullUpInput, PushPullOutput};
 use atsamd_hal::pac::Peripherals;
 use atsamd_hal::sercom::spi;
-use board_cortex_m::{clock, stack};
-use cortex_m::asm;
+use board_cortex_m::{clock, interrupt, stack};
 use cortex_m::peripheral::SCB;
 use responder::StackUse;
 
@@ -94,11 +93,12 @@ impl Board {
         clock::now()
     }
 
-    /// Sleeps until the module has an event, or for that long; looks every millisecond, when the clock ticks.
+    /// Sleeps until the module has an event, or for that long; looks every millisecond.
     pub fn sleep(&mut self, most: Duration) {
         let until = self.now().saturating_add(most);
         while self.event.is_high().unwrap_or(true) && self.now() < until {
-            asm::wfi();
+            let left = until.saturating_sub(self.now());
+            interrupt::sleep(Some(left.min(LOOK)), || false);
         }
     }
 
@@ -123,11 +123,14 @@ impl Board {
     }
 }
 
+/// From look to look for an event of the module.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// Waits for that long.
 pub fn pause(time: Duration) {
     let until = clock::now().saturating_add(time);
     while clock::now() < until {
-        asm::wfi();
+        interrupt::sleep(Some(until.saturating_sub(clock::now())), || false);
     }
 }
 

@@ -14,7 +14,7 @@ use core::time::Duration;
 use cortex_m_rt::entry;
 use heapless::Vec;
 use responder::memory::{REPLIES, SLOTS};
-use responder::{Application, PORT, Place, Remembered, Shared, UdpPlace};
+use responder::{Application, PORT, Place, Remembered, Shared, UdpPlace, filled, made};
 use static_cell::{ConstStaticCell, StaticCell};
 use winc1500::{Inbox, Lock, Policy, Stack, TcpSocket};
 
@@ -99,25 +99,6 @@ fn servers(module: &mut Module, shared: &'static Shared) -> Result<&'static mut 
         Err(responder::BindError::Tcp(error)) => Err(Failure::Bind("tcp", error)),
         Err(responder::BindError::Udp(error)) => Err(Failure::Bind("udp", error)),
     }
-}
-
-/// What `make` makes, in its memory.
-#[inline(never)]
-fn made<T>(memory: &'static StaticCell<T>, make: impl FnOnce() -> T) -> &'static mut T {
-    memory.init_with(make)
-}
-
-/// All the places there are, each made by `place`.
-#[inline(never)]
-fn filled<T, const N: usize>(
-    memory: &'static ConstStaticCell<Vec<T, N>>,
-    place: impl Fn() -> T,
-) -> &'static mut [T] {
-    let places = memory.take();
-    while !places.is_full() {
-        let _ = places.push(place());
-    }
-    places
 }
 
 /// Why the board is of no use.

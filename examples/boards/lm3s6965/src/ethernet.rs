@@ -30,6 +30,7 @@ const TCTL_PADEN: u32 = 1 << 1;
 const TCTL_CRC: u32 = 1 << 2;
 const TCTL_DUPLEX: u32 = 1 << 4;
 const IM_RXINT: u32 = 1;
+const RIS_FOV: u32 = 1 << 3;
 const TR_NEWTX: u32 = 1;
 
 /// The longest frame, without its checksum.
@@ -87,6 +88,12 @@ impl Device for Ethernet {
     type TxToken<'a> = Room<'a>;
 
     fn receive(&mut self, _: Instant) -> Option<(Received<'_>, Room<'_>)> {
+        if read(RIS) & RIS_FOV != 0 {
+            // What has overrun the queue has left parts of frames in it.
+            write(RCTL, RCTL_RSTFIFO);
+            write(RCTL, RCTL_BADCRC | RCTL_RXEN);
+            write(RIS, RIS_FOV);
+        }
         if !has_frame() {
             return None;
         }

@@ -4,7 +4,9 @@ use core::time::Duration;
 
 use embedded_nal::{TcpFullStack, UdpFullStack};
 use unstick_core::Timeouts;
-use unstick_nal::{Entry, Limits, Slot, TcpPolicy, TcpServer, UdpPolicy, UdpServer, UdpSlot};
+use unstick_nal::{
+    Entry, Limits, Slot, TcpPolicy, TcpServer, UdpPolicy, UdpServer, UdpSlot, Waits,
+};
 
 use crate::memory::{DATAGRAM_LEN, FILES_FRAME_LEN, HEADER_LEN, INPUT_LEN, OUTPUT_LEN};
 use crate::service::Services;
@@ -119,7 +121,13 @@ where
             .udp
             .poll(stack, now, |_| Services::new(shared, FILES_FRAME_LEN))
             .is_err();
-        match idle {
+        // A service that is at work, as with the digest of a long file, goes on in the next pass: nobody would wake it.
+        let working = self
+            .tcp
+            .waits()
+            .any(|(_, waits)| matches!(waits, Waits::Service { .. }))
+            || !self.udp.is_idle() && !self.udp.is_sending();
+        match idle && !working {
             true => Err(nb::Error::WouldBlock),
             false => Ok(()),
         }

@@ -34,10 +34,8 @@ enum Holds {
     File,
     /// A partial that nobody writes.
     Part,
-    /// A partial that is being written; a file that is there may be replaced, or not.
-    Upload {
-        overwrite: bool,
-    },
+    /// A partial that is being written.
+    Upload,
 }
 
 /// A file or partial, as it was when it was opened.
@@ -131,6 +129,9 @@ impl Disk {
                 format_args!("names have at most {DISK_NAME_LEN} octets here"),
             ));
         };
+        if name.components().count() > 1 {
+            return Err(Refusal::new(Code::Denied, "there are no directories here"));
+        }
         if self.file(text).is_some() && !overwrite {
             return Err(exists(name));
         }
@@ -149,11 +150,7 @@ impl Disk {
                 ),
             ));
         }
-        if self
-            .places
-            .iter()
-            .any(|it| matches!(it.holds, Holds::Upload { .. }))
-        {
+        if self.places.iter().any(|it| it.holds == Holds::Upload) {
             return Err(Refusal::busy(
                 "another file is being uploaded",
                 RETRY_AFTER_MS,
@@ -167,15 +164,16 @@ impl Disk {
                 format_args!("of `{name}` {kept_len} octets have arrived, not {offset}"),
             ));
         }
-        // A partial of another name is forgotten for this one.
-        let is_taken = |it: &Place| it.holds == Holds::File;
-        let place = part.or_else(|| self.places.iter().position(|it| !is_taken(it)));
+        // Without another place, a partial of another name is forgotten for this one.
+        let place = part
+            .or_else(|| self.holding(Holds::Nothing))
+            .or_else(|| self.holding(Holds::Part));
         let place = place.ok_or_else(|| Refusal::new(Code::Internal, "no place for an upload"))?;
         let it = &mut self.places[place];
         it.name = kept;
         // It is not longer than the content, which is.
         it.content.truncate(usize::try_from(offset).unwrap_or(0));
-        it.holds = Holds::Upload { overwrite };
+        it.holds = Holds::Upload;
         it.generation = it.generation.wrapping_add(1);
         Ok(Handle {
             place,
@@ -196,26 +194,20 @@ impl Disk {
         }
     }
 
-    /// Makes a partial the file of its name.
-    pub fn commit(&mut self, handle: Handle) -> Result<(), Refusal> {
+    /// Makes a partial the file of its name, instead of one that is there: whether it may be replaced was asked when the
+    /// upload began, and no other has been since.
+    pub fn commit(&mut self, handle: Handle) {
         let name = self.places[handle.place].name.clone();
-        let old = self.file(&name);
-        let overwrite = self.places[handle.place].holds == Holds::Upload { overwrite: true };
-        if let Some(old) = old {
-            if !overwrite {
-                self.close(handle);
-                return Err(Refusal::new(Code::Denied, "there is such a file by now"));
-            }
+        if let Some(old) = self.file(&name) {
             self.places[old].empty();
         }
         self.places[handle.place].holds = Holds::File;
-        Ok(())
     }
 
     /// Interrupts an upload, unless it is over: what has arrived is kept.
     pub fn close(&mut self, handle: Handle) {
         let place = &mut self.places[handle.place];
-        if place.generation == handle.generation && matches!(place.holds, Holds::Upload { .. }) {
+        if place.generation == handle.generation && place.holds == Holds::Upload {
             place.holds = Holds::Part;
         }
     }
@@ -225,14 +217,17 @@ impl Disk {
         self.places[handle.place].empty();
     }
 
+    fn holding(&self, what: Holds) -> Option<usize> {
+        self.places.iter().position(|it| it.holds == what)
+    }
+
     fn file(&self, name: &str) -> Option<usize> {
         let is_it = |it: &Place| it.holds == Holds::File && it.name == name;
         self.places.iter().position(is_it)
     }
 
     fn partial(&self, name: &str) -> Option<usize> {
-        let is_it =
-            |it: &Place| matches!(it.holds, Holds::Part | Holds::Upload { .. }) && it.name == name;
+        let is_it = |it: &Place| matches!(it.holds, Holds::Part | Holds::Upload) && it.name == name;
         self.places.iter().position(is_it)
     }
 }

@@ -125,7 +125,8 @@ impl Storage for BoardFiles {
     }
 
     fn commit(&mut self, writer: Writer) -> Result<(), Refusal> {
-        self.0.disk(|disk| disk.commit(writer.handle))
+        self.0.disk(|disk| disk.commit(writer.handle));
+        Ok(())
     }
 
     fn discard(&mut self, writer: Writer) {

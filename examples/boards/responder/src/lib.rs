@@ -16,6 +16,7 @@ pub mod memory;
 #[cfg(feature = "smoltcp")]
 mod network;
 mod overflow;
+mod place;
 #[cfg(feature = "smoltcp")]
 mod run;
 mod service;
@@ -27,6 +28,7 @@ pub use application::{Application, BindError, PORT, Place, Remembered, TIMEOUTS,
 pub use bare::bare;
 pub use board::Board;
 pub use overflow::overflow;
+pub use place::{filled, made};
 #[cfg(feature = "smoltcp")]
 pub use run::run;
 pub use service::Services;

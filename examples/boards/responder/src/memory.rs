@@ -35,8 +35,10 @@ pub const DISK_FILES: usize = 2;
 pub const DISK_FILE_LEN: usize = of(768, 256);
 /// The name of one.
 pub const DISK_NAME_LEN: usize = 32;
-/// What is read or listed at a time.
-pub const FILES_BUFFER_LEN: usize = of(192, 128);
+/// What is read or listed at a time: a line of a listing, in which each octet of a name may be escaped, and as much again.
+pub const FILES_BUFFER_LEN: usize = of(256, 192);
+// The line has this besides the name; what is left of the buffer is what is digested at a time.
+const _: () = assert!(2 * DISK_NAME_LEN + 80 < FILES_BUFFER_LEN);
 /// The content of a file in a datagram: with a header it fits.
 pub const FILES_FRAME_LEN: u64 = of(512, 256) as u64;
 

@@ -14,6 +14,7 @@ use crate::application::{Application, PORT, Place, Remembered, UdpPlace};
 use crate::board::Board;
 use crate::memory::{BACKLOG, BUFFER_LEN, DATAGRAM_LEN, DATAGRAMS, REPLIES, SLOTS, SOCKETS};
 use crate::network::{ADDRESS, instant, interface};
+use crate::place::{filled, made};
 use crate::shared::Shared;
 
 /// How long the stack has to say goodbye before the board starts anew.
@@ -71,25 +72,6 @@ impl<const N: usize> Queue<N> {
     fn buffer(&mut self) -> udp::PacketBuffer<'_> {
         udp::PacketBuffer::new(&mut self.metadata[..], self.octets.as_flattened_mut())
     }
-}
-
-/// What `make` makes, in its memory: not inlined, as below.
-#[inline(never)]
-fn made<T>(memory: &'static StaticCell<T>, make: impl FnOnce() -> T) -> &'static mut T {
-    memory.init_with(make)
-}
-
-/// All the places there are, each made by `place`: not inlined, for what that takes of the stack is needed only here.
-#[inline(never)]
-fn filled<T, const N: usize>(
-    memory: &'static ConstStaticCell<Vec<T, N>>,
-    place: impl Fn() -> T,
-) -> &'static mut [T] {
-    let places = memory.take();
-    while !places.is_full() {
-        let _ = places.push(place());
-    }
-    places
 }
 
 /// Everything that serves, in its memory: not inlined, for what the start takes of the call stack is needed only then.
