@@ -3,9 +3,11 @@
 //! - [`Client`] asks a server over TCP, [`udp::Client`] over UDP.
 //! - [`tcp::Server`] serves one thread a connection, [`udp::Server`] carries each request out once. Both make a service
 //!   for each peer, of `unstick_core::services` or of your own, keep to [`Limits`] and end with a [`Shutdown`].
-//! - [`Shell`] is the operation `exec`.
+//! - [`Shell`] is the operation `exec`; [`Directory`] is what `get`, `put`, `list` and `stat` are about.
 
 mod client;
+#[cfg(unix)]
+pub mod directory;
 mod limits;
 mod poll;
 #[cfg(unix)]
@@ -16,6 +18,8 @@ pub mod udp;
 mod wake;
 
 pub use client::{Body, Client, Error, Frame, Replies};
+#[cfg(unix)]
+pub use directory::Directory;
 pub use limits::{HEADER_CAPACITY, Limits};
 #[cfg(unix)]
 pub use shell::Shell;
