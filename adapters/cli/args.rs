@@ -67,6 +67,12 @@ pub struct Serve {
     /// Let whoever reaches the server run commands as its user; on loopback addresses only
     #[arg(long)]
     pub allow_exec: bool,
+    /// Let whoever reaches the server list and read the files in this directory
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Let them write there too
+    #[arg(long, requires = "root")]
+    pub writable: bool,
     /// Connections at once; the next is told `busy`
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
     pub max_connections: usize,

@@ -13,6 +13,7 @@ mod peer;
 mod ping;
 mod printable;
 mod serve;
+mod services;
 
 use std::process::ExitCode;
 

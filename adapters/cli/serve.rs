@@ -11,17 +11,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
-use unstick_core::services::{Echo, Info};
-use unstick_core::{Route, Service};
-use unstick_std::{Limits, Shell, Shutdown, shell, tcp, udp};
+use unstick_std::{Limits, Shutdown, shell, tcp, udp};
 
 use crate::address::Address;
 use crate::args::{Engine, Serve};
 use crate::failure::Failure;
 use crate::nal;
-
-/// How many octets of an echo are held while they wait to be sent back.
-const ECHO_LEN: usize = 4 * 1024;
+use crate::services::Services;
 
 /// Serves until a signal says to stop.
 pub fn run(args: Serve) -> Result<ExitCode, Failure> {
@@ -44,10 +40,9 @@ pub fn run(args: Serve) -> Result<ExitCode, Failure> {
     stop_when_signalled(shutdown.clone()).map_err(cannot_start)?;
 
     let limits = limits(&args);
+    let services = Services::new(&args, udp.is_some())?;
     if args.engine == Engine::Nal {
-        let info = info_of(&args, udp.is_some());
-        let factory = || service(info, args.allow_exec);
-        nal::serve(tcp, udp, limits, &shutdown, factory)?;
+        nal::serve(tcp, udp, limits, &shutdown, &services)?;
         info!("stopped");
         return Ok(ExitCode::SUCCESS);
     }
@@ -69,20 +64,17 @@ pub fn run(args: Serve) -> Result<ExitCode, Failure> {
         udp_addr.map_err(cannot_start)?,
     )?;
 
-    let info = info_of(&args, udp.is_some());
-    let allow_exec = args.allow_exec;
-    let factory = |_peer: SocketAddr| service(info, allow_exec);
     let served = thread::scope(|scope| {
         let tcp = tcp.as_ref().map(|server| {
             scope.spawn(|| {
-                let served = server.serve_forever(&shutdown, factory);
+                let served = server.serve_forever(&shutdown, |_| services.stream());
                 shutdown.request();
                 served
             })
         });
         let udp = udp.as_ref().map(|server| {
             scope.spawn(|| {
-                let served = server.serve_forever(&shutdown, factory);
+                let served = server.serve_forever(&shutdown, |_| services.datagram());
                 shutdown.request();
                 served
             })
@@ -107,35 +99,6 @@ pub fn announce(tcp: Option<SocketAddr>, udp: Option<SocketAddr>) -> Result<(), 
     let written = stdout.write_all(lines.as_bytes());
     let written = written.and_then(|()| stdout.flush());
     written.map_err(|error| Failure::output(&error))
-}
-
-/// What answers a peer.
-fn service(info: Info, allow_exec: bool) -> impl Service + Send {
-    let shell = if allow_exec {
-        Shell::new()
-    } else {
-        Shell::disabled()
-    };
-    Echo::<ECHO_LEN>::new().or(info.into_service()).or(shell)
-}
-
-fn info_of(args: &Serve, with_udp: bool) -> Info {
-    Info {
-        name: env!("CARGO_PKG_NAME"),
-        version: env!("CARGO_PKG_VERSION"),
-        max_header: args.max_header as u64,
-        max_body: args.max_body,
-        max_datagram: if with_udp {
-            udp::MAX_DATAGRAM as u64
-        } else {
-            0
-        },
-        ops: if args.allow_exec {
-            &["echo", "exec", "info"]
-        } else {
-            &["echo", "info"]
-        },
-    }
 }
 
 fn limits(args: &Serve) -> Limits {
