@@ -1,6 +1,7 @@
 //! The desktop side of unstick, over `std::net`: for Unix, tested on Linux.
 //!
 //! - [`Client`] asks a server over TCP, [`udp::Client`] over UDP.
+//! - [`transfer`] moves files: [`get`](transfer::get), [`put`](transfer::put).
 //! - [`tcp::Server`] serves one thread a connection, [`udp::Server`] carries each request out once. Both make a service
 //!   for each peer, of `unstick_core::services` or of your own, keep to [`Limits`] and end with a [`Shutdown`].
 //! - [`Shell`] is the operation `exec`; [`Directory`] is what `get`, `put`, `list` and `stat` are about.
@@ -14,6 +15,8 @@ mod poll;
 pub mod shell;
 mod shutdown;
 pub mod tcp;
+#[cfg(unix)]
+pub mod transfer;
 pub mod udp;
 mod wake;
 

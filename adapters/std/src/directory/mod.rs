@@ -18,7 +18,8 @@ use unstick_core::{Code, Refusal};
 use listing::stat_of;
 pub(crate) use partial::Partial;
 use partial::{open_partial, partial_len};
-use place::{is_file, make_dir, may_write, open_dir, open_root};
+pub(crate) use place::is_file;
+use place::{make_dir, may_write, open_dir, open_root};
 
 pub use listing::Listing;
 pub use place::Place;
