@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use unstick_std::HEADER_CAPACITY;
 
 use crate::address::Address;
+use crate::files::args::{Get, Ls, Put, Stat};
 
 /// Frames over TCP and UDP: a server, and what it takes to talk to one.
 ///
@@ -35,6 +36,14 @@ pub enum Command {
     Echo(Echo),
     /// Run a command on the server: its output here, as it is written, and its exit code
     Exec(Exec),
+    /// Get a file from the server
+    Get(Get),
+    /// Put a file to the server
+    Put(Put),
+    /// List a directory of the server
+    Ls(Ls),
+    /// Say what the server knows of a file
+    Stat(Stat),
     /// Print what the server says of itself
     Info(Info),
     /// Ask again and again, and say how long each answer takes

@@ -146,7 +146,7 @@ fn same(
 ) -> Result<Option<Outcome>, Error> {
     let (file, len) = to.open()?;
     let remote = stat(client, name, None)?;
-    if !remote.is_some_and(|(entry, _)| entry.size == Some(len)) {
+    if remote.is_none_or(|(entry, _)| entry.size != Some(len)) {
         return Ok(None);
     }
     let mut hasher = Hasher::new();
