@@ -23,6 +23,8 @@ use crate::services::Services;
 const BUFFER_LEN: usize = 16 * 1024;
 /// The longest datagram, and one octet more, so that none is cut unnoticed.
 const DATAGRAM_LEN: usize = MAX_DATAGRAM + 1;
+/// How many octets of a file are in a datagram. A reply is remembered if it has up to 8 frames, in [`MAX_DATAGRAM`] in all.
+const DATAGRAM_FRAME_LEN: u64 = 8 * 1024;
 /// How many replies over UDP are remembered.
 const REPLIES: usize = 64;
 
@@ -92,7 +94,7 @@ pub fn serve(
         shutdown,
         limits.grace,
         || services.stream(),
-        || services.datagram(),
+        || services.datagram(DATAGRAM_FRAME_LEN),
     );
     served.map_err(|error| Failure::io("the server stopped", &error))
 }

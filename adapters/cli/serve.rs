@@ -19,6 +19,9 @@ use crate::failure::Failure;
 use crate::nal;
 use crate::services::Services;
 
+/// How many octets of a file are in a datagram: with its header it fits one packet of an Ethernet.
+const DATAGRAM_FRAME_LEN: u64 = 1024;
+
 /// Serves until a signal says to stop.
 pub fn run(args: Serve) -> Result<ExitCode, Failure> {
     start_log(args.verbose);
@@ -74,7 +77,8 @@ pub fn run(args: Serve) -> Result<ExitCode, Failure> {
         });
         let udp = udp.as_ref().map(|server| {
             scope.spawn(|| {
-                let served = server.serve_forever(&shutdown, |_| services.datagram());
+                let served =
+                    server.serve_forever(&shutdown, |_| services.datagram(DATAGRAM_FRAME_LEN));
                 shutdown.request();
                 served
             })

@@ -13,9 +13,6 @@ use crate::failure::Failure;
 const ECHO_LEN: usize = 4 * 1024;
 /// The room for lines of `list`, and for what is read of a file to be digested, in octets.
 const LINES_LEN: usize = 16 * 1024;
-/// How many octets of a file are in a frame over UDP: with its header it fits one packet of an Ethernet.
-const DATAGRAM_FRAME_LEN: u64 = 1024;
-
 /// What peers are answered with.
 pub struct Services {
     info: Info,
@@ -39,12 +36,11 @@ impl Services {
         self.service(u64::MAX)
     }
 
-    /// What answers a peer in datagrams.
-    pub fn datagram(&self) -> impl Service + Send + use<> {
-        self.service(DATAGRAM_FRAME_LEN)
+    /// What answers a peer in datagrams, with so many octets of a file in each.
+    pub fn datagram(&self, frame_len: u64) -> impl Service + Send + use<> {
+        self.service(frame_len)
     }
 
-    /// With so many octets of a file in a frame.
     fn service(&self, frame_len: u64) -> impl Service + Send + use<> {
         let shell = if self.allow_exec {
             Shell::new()
