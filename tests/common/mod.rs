@@ -55,9 +55,21 @@ impl Server {
         Self::spawn(arguments, Stdio::piped())
     }
 
+    /// Starts it in a shell that has done this before.
+    pub fn start_under(before: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        let script = format!("{before}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_unstick")]);
+        Self::run(command, arguments, Stdio::inherit())
+    }
+
     fn spawn(arguments: &[&str], log: Stdio) -> Self {
-        let addresses = ["serve", "--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0"];
-        let mut child = unstick(addresses)
+        Self::run(unstick([""; 0]), arguments, log)
+    }
+
+    fn run(mut command: Command, arguments: &[&str], log: Stdio) -> Self {
+        let mut child = command
+            .args(["serve", "--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0"])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

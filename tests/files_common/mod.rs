@@ -170,6 +170,11 @@ impl Random {
 /// So many octets that nothing else has.
 pub fn noise(len: usize) -> Vec<u8> {
     let mut random = Random::new();
-    let words = (0..len.div_ceil(8)).flat_map(|_| random.next().to_le_bytes());
-    words.take(len).collect()
+    let mut octets = vec![0; len];
+    let (words, rest) = octets.as_chunks_mut();
+    words
+        .iter_mut()
+        .for_each(|word| *word = random.next().to_le_bytes());
+    rest.copy_from_slice(&random.next().to_le_bytes()[..rest.len()]);
+    octets
 }

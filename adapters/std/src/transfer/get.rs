@@ -24,7 +24,7 @@ pub fn get(
 ) -> Result<Outcome, Error> {
     let replaced = to.look()?;
     if let Some(found) = &replaced {
-        is_file(found)?;
+        is_file(found).map_err(|_| Error::NotAFile)?;
         if !options.overwrite {
             let same = options
                 .resume

@@ -75,6 +75,8 @@ pub enum Error {
     Local(io::Error),
     /// There is a file of this name already, which is not to be overwritten.
     Exists,
+    /// What stands here under this name is no file, but a directory, a symbolic link or something else.
+    NotAFile,
     /// Another process here writes the same file.
     Busy,
     /// What arrived is not what was sent.
@@ -94,6 +96,7 @@ impl fmt::Display for Error {
             Self::Peer(error) => error.fmt(f),
             Self::Local(error) => error.fmt(f),
             Self::Exists => f.write_str("there is a file of this name already"),
+            Self::NotAFile => f.write_str("what stands here under this name is no file"),
             Self::Busy => f.write_str("another process is writing this file"),
             Self::Digest { said, arrived } => {
                 write!(f, "what arrived has the sha256 {arrived} instead of {said}")

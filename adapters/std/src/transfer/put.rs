@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-use rustix::io::{Errno, pread, retry_on_intr};
+use rustix::io::{pread, retry_on_intr};
 use unstick_core::services::Name;
 use unstick_core::{Digest, Hasher};
 
@@ -28,12 +28,7 @@ pub fn put(
 ) -> Result<Outcome, Error> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        let error = if metadata.is_dir() {
-            Errno::ISDIR
-        } else {
-            Errno::INVAL
-        };
-        return Err(error.into());
+        return Err(Error::NotAFile);
     }
     let len = metadata.len();
     let remote = stat(client, name, None)?.map(|(entry, _)| entry);
