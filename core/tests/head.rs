@@ -189,3 +189,16 @@ proptest! {
         prop_assert_eq!(refusal.message.as_str(), start_of(&whole, MESSAGE_LEN));
     }
 }
+
+#[test]
+fn what_changes_nothing_is_safe() {
+    for op in ["echo", "info", "get", "list", "stat"] {
+        assert!(Request::new(op, 0).is_safe(), "{op}");
+    }
+    for op in ["exec", "put", "", "a later one"] {
+        assert!(!Request::new(op, 0).is_safe(), "{op}");
+    }
+    let mut request = Request::new("", 0);
+    request.op = None;
+    assert!(!request.is_safe());
+}

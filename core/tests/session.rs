@@ -4,10 +4,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Frame, Plan, Script, body, context, frame, frames};
+use common::{Frame, Mood, Plan, Script, body, context, frame, frames};
 use proptest::prelude::*;
 use unstick_core::services::Echo;
-use unstick_core::{Code, Connection, Fault, Needs, Phase, Refusal, Session, Timeouts};
+use unstick_core::{Code, Connection, Fault, Needs, Phase, Refusal, Service, Session, Timeouts};
 
 const TIMEOUTS: Timeouts = Timeouts {
     header: Duration::from_secs(10),
@@ -330,4 +330,100 @@ proptest! {
         let asked: Vec<_> = bodies.iter().map(|len| body(*len)).collect();
         prop_assert_eq!(echoed, asked);
     }
+}
+
+/// What a session with these octets to read sends until it needs something else, and what that is.
+fn converse<S: Service>(
+    session: &mut Session<S, 64, [u8; 32], [u8; 128]>,
+    mut stream: &[u8],
+    now: Duration,
+) -> (Vec<u8>, Needs) {
+    let mut sent = Vec::new();
+    loop {
+        match session.advance(&mut context(), now) {
+            Needs::Read if !stream.is_empty() => {
+                let room = session.room();
+                let len = room.len().min(stream.len());
+                room[..len].copy_from_slice(&stream[..len]);
+                stream = &stream[len..];
+                session.received(len, now);
+            }
+            Needs::Write => {
+                let octets = session.unsent().to_vec();
+                session.sent(octets.len(), now);
+                sent.extend(octets);
+            }
+            needs => return (sent, needs),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(common::config(300))]
+
+    #[test]
+    fn a_session_that_was_restarted_is_as_good_as_new(
+        bodies in proptest::collection::vec(0..200_usize, 1..4),
+        garbage in proptest::collection::vec(any::<u8>(), 0..8),
+        cut in any::<proptest::sample::Index>(),
+    ) {
+        let request = |len: &usize| frame(&format!(r#"{{"op":"echo","id":7,"total_size":{len}}}"#), &body(*len));
+        let mut stream = bodies.iter().flat_map(request).collect::<Vec<u8>>();
+        stream.extend(garbage);
+        let new = || {
+            let connection = Connection::new(Some(Echo::<16>::new())).with_limits(60, 150);
+            Session::<_, 64, _, _>::new(connection, [0; 32], [0; 128], Duration::ZERO)
+        };
+        let expected = converse(&mut new(), &stream, Duration::ZERO);
+
+        let mut session = new();
+        converse(&mut session, &stream[..cut.index(stream.len())], Duration::ZERO);
+        session.received(0, Duration::ZERO);
+        session.advance(&mut context(), Duration::ZERO);
+        let now = Duration::from_secs(5);
+        session.restart(Some(Echo::new()), now);
+        prop_assert!(!session.has_ended() && session.connection().fault().is_none());
+        prop_assert_eq!(session.connection().requests(), 0);
+        prop_assert_eq!(session.deadline(&TIMEOUTS, Needs::Read), Some(now + TIMEOUTS.idle));
+        prop_assert_eq!(converse(&mut session, &stream, now), expected);
+    }
+}
+
+#[test]
+fn a_place_without_a_service_refuses() {
+    let connection = Connection::new(None::<Echo<16>>);
+    let mut session = Session::new(connection, [0; 32], [0; 128], Duration::ZERO);
+    let request = frame(r#"{"op":"echo","total_size":1}"#, b"x");
+    let (sent, needs) = converse(&mut session, &request, Duration::ZERO);
+    assert_eq!(frames(&sent)[0].head.error, Some(Code::Internal));
+    assert_eq!(needs, Needs::Read);
+
+    // A connection asks no more of it; whoever does gets nothing.
+    let mut nobody = None::<Echo<16>>;
+    assert_eq!(nobody.body(b"x"), Ok(0));
+    assert_eq!(nobody.end(), Ok(()));
+    assert!(nobody.reply(&mut context()).is_pending());
+    assert!(nobody.fill(&mut context(), &mut [0]).is_pending());
+    nobody.cancel();
+}
+
+#[test]
+fn what_is_given_up_is_given_up_in_its_place() {
+    let plan = Plan {
+        fills: vec![0; 9],
+        ..Plan::default()
+    };
+    let script = Script::new([plan]);
+    let mood = script.mood.clone();
+    let connection = Connection::new(Some(script));
+    let mut session = Session::<_, 64, _, _>::new(connection, [0; 32], [0; 128], Duration::ZERO);
+    converse(
+        &mut session,
+        &frame(r#"{"total_size":0}"#, b""),
+        Duration::ZERO,
+    );
+    assert_eq!(mood.get(), Mood::Waiting);
+    let refusal = Refusal::new(Code::Deadline, "it took too long");
+    session.connection_mut().abort(refusal);
+    assert_eq!(mood.get(), Mood::Idle);
 }

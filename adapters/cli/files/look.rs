@@ -23,24 +23,28 @@ const LINE_LEN: usize = 4096;
 pub fn list(args: &Ls) -> Result<ExitCode, Failure> {
     let directory = directory(args.directory.as_deref().unwrap_or_default())?;
     let directory = directory.map_or("", |name| name.as_str());
-    ask(&args.server, "list", directory, |line, entry| {
-        print(&if args.json {
-            format!("{}\n", Printable(line))
-        } else {
-            row(entry)
-        })
-    })?;
-    Ok(ExitCode::SUCCESS)
+    show(&args.server, "list", directory, args.json, row)
 }
 
 /// Prints what is known of a file.
 pub fn stat(args: &Stat) -> Result<ExitCode, Failure> {
     let name = name(&args.name)?.as_str();
-    ask(&args.server, "stat", name, |line, entry| {
-        print(&if args.json {
+    show(&args.server, "stat", name, args.json, lines)
+}
+
+/// Asks about a name, and prints each entry of the reply: as it came, or as `text` says it.
+fn show(
+    server: &Server,
+    op: &str,
+    name: &str,
+    json: bool,
+    text: fn(&Entry) -> String,
+) -> Result<ExitCode, Failure> {
+    ask(server, op, name, |line, entry| {
+        print(&if json {
             format!("{}\n", Printable(line))
         } else {
-            lines(entry)
+            text(entry)
         })
     })?;
     Ok(ExitCode::SUCCESS)

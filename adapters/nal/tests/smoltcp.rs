@@ -15,7 +15,7 @@ use smoltcp::wire::TcpControl;
 use unstick_core::services::Echo;
 use unstick_core::{Event, Request};
 use unstick_nal::smoltcp_stack::{Policy, since_boot};
-use unstick_nal::{Client, Entry, Limits, Slot, TcpServer, TcpStats, UdpServer, body_of};
+use unstick_nal::{Client, Entry, Limits, Slot, TcpServer, TcpStats, UdpServer, UdpSlot, body_of};
 use unstick_smoltcp::{Error, Pending, Settings, Stack, TcpSocket, UdpSocket};
 use wire::faults::{Faults, WIRES};
 use wire::raw::Raw;
@@ -52,7 +52,8 @@ impl Board {
         stack.add_backlog(leak_with(16, || Pending::EMPTY));
         let tcp = TcpServer::bind(stack, PORT, Policy, limits, slots(count)).unwrap();
         let entries = leak_with(4, || Entry::EMPTY);
-        let udp = UdpServer::bind(stack, PORT, Policy, limits, entries).unwrap();
+        let slot = Box::leak(Box::new(UdpSlot::free()));
+        let udp = UdpServer::bind(stack, PORT, Policy, limits, slot, entries).unwrap();
         Self {
             pair,
             tcp,

@@ -71,7 +71,9 @@ impl Header for Plain {
     fn encode(&self, out: &mut [u8]) -> Result<usize, EncodeError> {
         let digits = decimal(self.total_size);
         let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
-        let digits = digits.iter().skip(zeros.min(digits.len().saturating_sub(1)));
+        let digits = digits
+            .iter()
+            .skip(zeros.min(digits.len().saturating_sub(1)));
         let text = BEFORE.iter().chain(digits).chain(BEHIND);
         let mut len = 0_usize;
         let mut out = out.iter_mut();

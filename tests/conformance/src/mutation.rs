@@ -19,7 +19,8 @@ fn good(random: &mut Random) -> (Value, Vec<u8>) {
     let len = random.below(40);
     let id = random.number() as u32;
     let body = random.octets(len);
-    match random.below(8) {
+    let name = *random.choose(&["one.txt", "two.bin", "stats.json", "../x"]);
+    match random.below(12) {
         0 => (json!({"op": "info", "id": id}), Vec::new()),
         1 => (
             json!({"op": "exec", "id": id, "timeout_ms": 60_000}),
@@ -29,6 +30,19 @@ fn good(random: &mut Random) -> (Value, Vec<u8>) {
         3 => (json!({"op": "fly", "x": [{"y": -1.5e3}, null]}), body),
         4 => (
             json!({"op": "echo", "filename": "测😀.txt", "id": id}),
+            body,
+        ),
+        5 => (
+            json!({"op": "get", "id": id, "filename": name, "offset": 3}),
+            Vec::new(),
+        ),
+        6 => (
+            json!({"op": "stat", "id": id, "filename": name}),
+            Vec::new(),
+        ),
+        7 => (json!({"op": "list", "id": id}), Vec::new()),
+        8 => (
+            json!({"op": "put", "id": id, "filename": name, "overwrite": true}),
             body,
         ),
         _ => (json!({"op": "echo", "id": id}), body),

@@ -1,135 +1,138 @@
-//! What every engine serves: the services of a board.
+//! What every engine serves: the services of the boards.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use unstick_core::services::{Command, Commands, Echo, Info, Output};
-use unstick_core::{Route, Service};
+use responder::memory::{FILES_FRAME_LEN, INFO_LEN};
+use responder::{Load, Services, Shared, StackUse};
+use unstick_core::services::{Info, Responder};
+use unstick_core::{Refusal, Reply, Request, Service};
 
-/// How many octets of an echo are held while they wait to be sent back.
-const ECHO_LEN: usize = 512;
-/// The longest command line, and the longest output of a command.
-const LINE_LEN: usize = 64;
-const OUTPUT_LEN: usize = 512;
-
-/// What all connections of a server have in common.
+/// What all connections of a server have in common: a board's memory, and what it is told of the server.
 #[derive(Debug)]
 pub struct Board {
+    shared: &'static Shared,
     start: Instant,
-    led: AtomicBool,
-    /// Commands that were carried out.
-    requests: AtomicU32,
-    /// Connections that are served.
-    taken: AtomicU32,
+    load: Mutex<Load>,
 }
 
 impl Board {
-    /// One that was just started.
-    pub fn new() -> Arc<Self> {
+    /// One that was just started, for a server with so many slots.
+    pub fn new(name: &'static str, slots: usize) -> Arc<Self> {
+        let shared = Box::leak(Box::new(Shared::new(name, StackUse::default)));
+        let load = Load {
+            slots,
+            ..Load::default()
+        };
         Arc::new(Self {
+            shared,
             start: Instant::now(),
-            led: AtomicBool::new(false),
-            requests: AtomicU32::new(0),
-            taken: AtomicU32::new(0),
+            load: Mutex::new(load),
         })
     }
-}
 
-/// Counts as a connection for as long as it is there, if it is one.
-#[derive(Debug)]
-pub struct Peer {
-    board: Arc<Board>,
-    is_connection: bool,
-}
+    /// The services for a client over TCP.
+    pub fn for_connection(self: &Arc<Self>, info: Info) -> impl Service + Send + use<> {
+        self.load().taken += 1;
+        self.services(info, true)
+    }
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        if self.is_connection {
-            self.board.taken.fetch_sub(1, Ordering::Relaxed);
+    /// The services for a request over UDP.
+    pub fn for_datagram(self: &Arc<Self>, info: Info) -> impl Service + Send + use<> {
+        self.services(info, false)
+    }
+
+    fn services(self: &Arc<Self>, info: Info, is_connection: bool) -> impl Service + Send + use<> {
+        let frame_len = match is_connection {
+            true => u64::MAX,
+            false => FILES_FRAME_LEN,
+        };
+        Counted {
+            info: info.into_service(),
+            rest: Services::new(self.shared, frame_len),
+            is_info: false,
+            board: self.clone(),
+            is_connection,
         }
     }
-}
 
-const COMMANDS: &[Command<Peer>] = &[
-    Command {
-        name: "uptime",
-        help: "the time since the start",
-        run: uptime,
-    },
-    Command {
-        name: "stats",
-        help: "what was served, and how many slots are taken",
-        run: stats,
-    },
-    Command {
-        name: "led",
-        help: "on|off|status: the light",
-        run: led,
-    },
-];
-
-fn uptime(peer: &mut Peer, _: &str, out: &mut Output<'_>) -> i32 {
-    peer.board.requests.fetch_add(1, Ordering::Relaxed);
-    writeln!(out, "{:.3} s", peer.board.start.elapsed().as_secs_f64());
-    0
-}
-
-fn stats(peer: &mut Peer, _: &str, out: &mut Output<'_>) -> i32 {
-    let requests = peer.board.requests.fetch_add(1, Ordering::Relaxed) + 1;
-    writeln!(out, "requests {requests}");
-    writeln!(out, "taken {}", peer.board.taken.load(Ordering::Relaxed));
-    0
-}
-
-fn led(peer: &mut Peer, arguments: &str, out: &mut Output<'_>) -> i32 {
-    peer.board.requests.fetch_add(1, Ordering::Relaxed);
-    match arguments {
-        "on" => peer.board.led.store(true, Ordering::Relaxed),
-        "off" => peer.board.led.store(false, Ordering::Relaxed),
-        "status" => {
-            let status = match peer.board.led.load(Ordering::Relaxed) {
-                true => "on",
-                false => "off",
-            };
-            writeln!(out, "{status}");
-        }
-        _ => {
-            writeln!(out, "led on|off|status");
-            return 2;
-        }
+    fn load(&self) -> MutexGuard<'_, Load> {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    0
-}
-
-/// The services for a client over TCP.
-pub fn for_connection(board: &Arc<Board>, info: Info) -> impl Service + Send + use<> {
-    board.taken.fetch_add(1, Ordering::Relaxed);
-    services(board, info, true)
-}
-
-/// The services for a request over UDP.
-pub fn for_datagram(board: &Arc<Board>, info: Info) -> impl Service + Send + use<> {
-    services(board, info, false)
-}
-
-fn services(board: &Arc<Board>, info: Info, is_connection: bool) -> impl Route + Send + use<> {
-    let peer = Peer {
-        board: board.clone(),
-        is_connection,
-    };
-    let exec = Commands::new(peer, COMMANDS).into_service::<LINE_LEN, OUTPUT_LEN>();
-    Echo::<ECHO_LEN>::new().or(info.into_service()).or(exec)
 }
 
 /// What a server with these limits says of itself.
-pub fn info(name: &'static str, max_header: usize, max_body: u64, max_datagram: usize) -> Info {
+pub fn info(name: &'static str, max_header: usize, max_datagram: usize) -> Info {
     Info {
         name,
         version: env!("CARGO_PKG_VERSION"),
         max_header: max_header as u64,
-        max_body,
+        max_body: u64::MAX,
         max_datagram: max_datagram as u64,
-        ops: &["echo", "exec", "info"],
+        ops: &["echo", "info", "exec", "get", "put", "list", "stat"],
+    }
+}
+
+/// A board's services, which counts requests, and the connections that there are.
+struct Counted {
+    /// In front of the board's own: the limits are those of the engine.
+    info: Responder<Info, 0, INFO_LEN>,
+    rest: Services,
+    is_info: bool,
+    board: Arc<Board>,
+    is_connection: bool,
+}
+
+impl Counted {
+    /// The service of the request at hand.
+    fn service(&mut self) -> &mut dyn Service {
+        match self.is_info {
+            true => &mut self.info,
+            false => &mut self.rest,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if self.is_connection {
+            self.board.load().taken -= 1;
+        }
+    }
+}
+
+impl Service for Counted {
+    fn begin(&mut self, request: &Request) -> Result<(), Refusal> {
+        let mut load = self.board.load();
+        load.uptime = self.board.start.elapsed();
+        match self.is_connection {
+            true => load.tcp.requests += 1,
+            false => load.udp.requests += 1,
+        }
+        self.board.shared.report(*load);
+        drop(load);
+        self.is_info = request.op.as_ref().is_some_and(|op| op.as_str() == "info");
+        self.service().begin(request)
+    }
+
+    fn body(&mut self, octets: &[u8]) -> Result<usize, Refusal> {
+        self.service().body(octets)
+    }
+
+    fn end(&mut self) -> Result<(), Refusal> {
+        self.service().end()
+    }
+
+    fn reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Refusal>> {
+        self.service().reply(cx)
+    }
+
+    fn fill(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<Result<usize, Refusal>> {
+        self.service().fill(cx, out)
+    }
+
+    fn cancel(&mut self) {
+        self.service().cancel();
     }
 }

@@ -17,6 +17,8 @@ pub struct Target {
     pub udp: SocketAddr,
     /// How many connections it serves at once.
     pub slots: usize,
+    /// It has run since then, or longer.
+    pub since: Instant,
     /// How long it gives a header.
     pub header_timeout: Duration,
     /// How long it gives a connection on which nothing happens.
@@ -41,6 +43,20 @@ pub struct Limits {
 }
 
 impl Target {
+    /// A board of `examples/boards` that is up, reached at these addresses.
+    pub fn board(tcp: SocketAddr, udp: SocketAddr) -> Self {
+        Self {
+            tcp,
+            udp,
+            slots: responder::memory::SLOTS,
+            since: Instant::now(),
+            header_timeout: responder::TIMEOUTS.header,
+            idle_timeout: responder::TIMEOUTS.idle,
+            patience: Duration::from_secs(30),
+            seed: 1,
+        }
+    }
+
     /// A connection that is served: it has been asked something.
     pub fn served(&self) -> Result<Peer> {
         self.patiently(|| {

@@ -9,7 +9,8 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use serde::de::DeserializeOwned;
 use unstick_core::{
-    Code, Decoder, Digest, EncodeError, Event, Header, Op, PREFIX_LEN, Reply, Request, Stream, encode,
+    Code, Decoder, Digest, EncodeError, Event, Header, Op, PREFIX_LEN, Reply, Request, Stream,
+    encode,
 };
 
 #[derive(Debug, Arbitrary)]

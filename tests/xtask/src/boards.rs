@@ -1,6 +1,7 @@
 //! The boards of `examples/boards`: what each is built for, and what emulates it.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
@@ -34,12 +35,14 @@ pub struct Emulator {
     pub need: Need,
 }
 
-const ARM: Need = Need::Program {
+/// What emulates boards with an Arm processor.
+pub const ARM: Need = Need::Program {
     check: &["qemu-system-arm", "--version"],
     advice: "qemu-system-arm is missing: install it (Debian: apt-get install qemu-system-arm)",
 };
 
-const RISCV: Need = Need::Program {
+/// What emulates boards with a RISC-V processor.
+pub const RISCV: Need = Need::Program {
     check: &["qemu-system-riscv32", "--version"],
     advice: "qemu-system-riscv32 is missing: install it (Debian: apt-get install qemu-system-misc)",
 };
@@ -114,22 +117,17 @@ impl Board {
 
     /// Builds the board's programs.
     pub fn build(&self) -> Result<()> {
-        run(cargo([
-            "build",
-            "--release",
-            "--config",
-            CONFIG,
-            "--manifest-path",
-            MANIFEST,
-        ])
-        .args([
-            "--package",
-            self.name,
-            "--target",
-            self.target,
-            "--target-dir",
-        ])
-        .arg(directory()))
+        run(&mut self.cargo("build"))
+    }
+
+    /// A command of cargo for the board's package.
+    pub fn cargo(&self, subcommand: &str) -> Command {
+        let mut command = cargo([subcommand, "--release", "--config", CONFIG]);
+        command
+            .args(["--manifest-path", MANIFEST, "--package", self.name])
+            .args(["--target", self.target, "--target-dir"])
+            .arg(directory());
+        command
     }
 
     /// Where one of them is, once it is built.
@@ -144,6 +142,7 @@ impl Board {
     }
 }
 
-fn directory() -> PathBuf {
+/// Where the firmware is built.
+pub fn directory() -> PathBuf {
     target_dir().join("boards")
 }

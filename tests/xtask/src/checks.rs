@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::boards::{self, BOARDS};
 use crate::process::{cargo, run};
 use crate::tools::Need;
 
@@ -23,13 +24,21 @@ pub fn fmt() -> Result<()> {
     for (manifest, _) in OUTSIDE {
         run(&mut cargo(["fmt", "--check", "--manifest-path", manifest]))?;
     }
-    Ok(())
+    run(&mut cargo([
+        "fmt",
+        "--check",
+        "--all",
+        "--manifest-path",
+        boards::MANIFEST,
+    ]))
 }
 
 /// What [`clippy`] needs.
 pub const CLIPPY_NEEDS: &[Need] = &[
     Need::Component("clippy"),
     Need::Target("thumbv6m-none-eabi"),
+    Need::Target("thumbv7m-none-eabi"),
+    Need::Target("riscv32imac-unknown-none-elf"),
     Need::CPP,
 ];
 
@@ -42,6 +51,9 @@ pub fn clippy() -> Result<()> {
             .args(arguments)
             .args(deny))?;
     }
+    for board in BOARDS {
+        run(board.cargo("clippy").args(deny))?;
+    }
     Ok(())
 }
 
@@ -53,7 +65,23 @@ pub fn doc() -> Result<()> {
 /// What [`unit()`] needs.
 pub const UNIT_NEEDS: &[Need] = &[Need::PYTHON];
 
-/// `cargo test`, over the whole workspace.
+/// `cargo test`, over the whole workspace, but for the engines under the conformance suite: that is a step of its own.
 pub fn unit() -> Result<()> {
-    run(&mut cargo(["test", "--workspace"]))
+    run(&mut cargo([
+        "test",
+        "--workspace",
+        "--exclude",
+        "conformance",
+    ]))?;
+    run(&mut cargo(["test", "--package", "conformance", "--lib"]))?;
+    // A stack for boards that is tested here, against a module made of software.
+    run(cargo([
+        "test",
+        "--package",
+        "winc1500",
+        "--manifest-path",
+        boards::MANIFEST,
+        "--target-dir",
+    ])
+    .arg(boards::directory()))
 }

@@ -3,17 +3,22 @@
 //! `cargo xtask test` is the whole of what has to hold before a change goes in: the table [`STEPS`], in order.
 //! Each step is its own command too, and brings along what it needs ([`tools`]).
 
+mod bench;
 mod boards;
 mod checks;
+mod conformance;
 mod coverage;
 mod elf;
 mod fuzz;
 mod miri;
 mod no_panic;
+mod overflow;
 mod process;
 mod qemu;
+mod size;
 mod tools;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -31,7 +36,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-static STEPS: [Step; 8] = [
+static STEPS: [Step; 11] = [
     Step {
         name: "fmt",
         claim: "the code is formatted",
@@ -57,10 +62,28 @@ static STEPS: [Step; 8] = [
         run: checks::unit,
     },
     Step {
+        name: "conformance",
+        claim: "every engine and every emulated board does what PROTOCOL.md says",
+        needs: conformance::NEEDS,
+        run: conformance::all,
+    },
+    Step {
+        name: "overflow",
+        claim: "a stack that overflows says so, before anything else is harmed",
+        needs: conformance::NEEDS,
+        run: overflow::gate,
+    },
+    Step {
         name: "no-panic",
         claim: "no panic is linked into the framing on a microcontroller",
         needs: no_panic::NEEDS,
         run: no_panic::gate,
+    },
+    Step {
+        name: "size",
+        claim: "the firmware keeps to its budgets of flash, RAM and call stack",
+        needs: size::NEEDS,
+        run: size::gate,
     },
     Step {
         name: "coverage",
@@ -106,8 +129,23 @@ enum Command {
     Clippy,
     /// The documentation builds and its links lead somewhere
     Doc,
-    /// cargo test --workspace
+    /// cargo test --workspace, but for what conformance does
     Unit,
+    /// PROTOCOL.md, asked of every engine and every emulated board; ends with a table
+    Conformance {
+        /// Engines and boards; all of them if there is none
+        names: Vec<String>,
+        /// Only the cases with this in their names
+        #[arg(long, default_value = "")]
+        case: String,
+        /// A board that runs already, by the address of its TCP and UDP port
+        #[arg(long, value_name = "ADDR", conflicts_with = "names")]
+        at: Option<SocketAddr>,
+    },
+    /// Firmware that overflows its stack on purpose, on every emulated board
+    Overflow,
+    /// Flash, RAM and call stack of every board and of framing alone, against examples/boards/budgets.toml
+    Size,
     /// No panic is linked into the framing on a microcontroller; prints its size in flash
     NoPanic,
     /// Core's tests run every line of core
@@ -121,6 +159,14 @@ enum Command {
         /// Where the board is reached on 127.0.0.1, by TCP and UDP; 0 takes any port that is free
         #[arg(long, default_value_t = qemu::PORT)]
         port: u16,
+    },
+    /// Measure a board's responder beside an echo on smoltcp alone: round trip, rate and their ratios
+    Bench {
+        /// The board: a directory of examples/boards
+        board: String,
+        /// How long a body is echoed, in MiB
+        #[arg(long, default_value_t = 64)]
+        mib: u32,
     },
     /// Run one fuzz target, or each of them
     Fuzz {
@@ -140,9 +186,16 @@ fn main() -> ExitCode {
         Command::Clippy => step("clippy"),
         Command::Doc => step("doc"),
         Command::Unit => step("unit"),
+        Command::Conformance {
+            case, at: Some(at), ..
+        } => conformance::run_at(at, &case),
+        Command::Conformance { names, case, .. } => conformance::run(&names, &case),
+        Command::Overflow => step("overflow"),
+        Command::Size => step("size"),
         Command::NoPanic => step("no-panic"),
         Command::Coverage => step("coverage"),
         Command::Miri => step("miri"),
+        Command::Bench { board, mib } => bench::board(&board, mib),
         Command::Qemu { board, port } => qemu::run(&board, port),
         Command::Fuzz { target, seconds } => {
             tools::provide(fuzz::NEEDS).and_then(|()| match target {

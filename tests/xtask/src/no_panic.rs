@@ -20,7 +20,8 @@ pub const NEEDS: &[Need] = &[
     Need::Target("riscv32imac-unknown-none-elf"),
 ];
 
-const TARGETS: [&str; 3] = [
+/// What the framing is linked for.
+pub const TARGETS: [&str; 3] = [
     "thumbv6m-none-eabi",
     "thumbv7em-none-eabi",
     "riscv32imac-unknown-none-elf",

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
@@ -55,8 +54,7 @@ impl Qemu {
     }
 
     fn start(board: &Board, firmware: Firmware, board_port: u16, port: u16) -> Result<Self> {
-        let address = free(port)?;
-        let mut qemu = Self::spawn(board, &board.firmware(firmware), address, board_port)?;
+        let mut qemu = Self::spawn(board, firmware, board_port, port)?;
         let deadline = Instant::now() + BOOT;
         loop {
             match qemu.line_until(deadline) {
@@ -67,7 +65,12 @@ impl Qemu {
         }
     }
 
-    fn spawn(board: &Board, elf: &Path, address: SocketAddr, board_port: u16) -> Result<Self> {
+    /// The same, without waiting until it is up.
+    ///
+    /// # Errors
+    /// If the board is not emulated, the port is taken, or QEMU cannot be started.
+    pub fn spawn(board: &Board, firmware: Firmware, board_port: u16, port: u16) -> Result<Self> {
+        let address = free(port)?;
         let emulator = board.emulator.as_ref().with_context(|| {
             format!(
                 "{} is not emulated: it has to be bought and flashed",
@@ -86,7 +89,7 @@ impl Qemu {
             .args([
                 "-display", "none", "-monitor", "none", "-serial", "stdio", "-kernel",
             ])
-            .arg(elf)
+            .arg(board.firmware(firmware))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -107,6 +110,17 @@ impl Qemu {
     pub fn line_until(&self, deadline: Instant) -> Option<String> {
         let wait = deadline.saturating_duration_since(Instant::now());
         self.console.recv_timeout(wait).ok()
+    }
+
+    /// That QEMU still runs.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn assert_running(&mut self) -> Result<()> {
+        match self.child.try_wait().context("its state")? {
+            None => Ok(()),
+            Some(status) => bail!("QEMU has ended ({status})"),
+        }
     }
 
     /// Why there was no line.

@@ -86,7 +86,15 @@ fn servers(module: &mut Module, shared: &'static Shared) -> Result<&'static mut 
     let slots = filled(&SLOT_MEMORY, Place::free);
     let place = made(&PLACE_MEMORY, UdpPlace::free);
     let replies = filled(&REPLY_MEMORY, Remembered::empty);
-    match Application::bind(module, Policy, slots, place, replies, shared) {
+    match Application::bind(
+        module,
+        size_of::<Inbox>(),
+        Policy,
+        slots,
+        place,
+        replies,
+        shared,
+    ) {
         Ok(servers) => Ok(SERVERS.init(servers)),
         Err(responder::BindError::Tcp(error)) => Err(Failure::Bind("tcp", error)),
         Err(responder::BindError::Udp(error)) => Err(Failure::Bind("udp", error)),

@@ -14,7 +14,7 @@ use crate::shared::{Load, Shared};
 pub const PORT: u16 = 8896;
 
 /// How long a peer may take: slots are few, and one that is silent has one.
-const TIMEOUTS: Timeouts = Timeouts {
+pub const TIMEOUTS: Timeouts = Timeouts {
     header: Duration::from_secs(5),
     idle: Duration::from_secs(20),
 };
@@ -39,6 +39,7 @@ pub struct Application<'m, T: TcpFullStack + UdpFullStack, P> {
     tcp: Tcp<'m, T, P>,
     udp: Udp<'m, T, P>,
     slots: usize,
+    socket_len: usize,
     shared: &'static Shared,
     /// When the board starts anew at the latest.
     reboot: Option<Duration>,
@@ -58,12 +59,13 @@ where
     T: TcpFullStack + UdpFullStack,
     P: TcpPolicy<T> + UdpPolicy<T> + Copy,
 {
-    /// Listens, and receives datagrams, on the port [`PORT`].
+    /// Listens, and receives datagrams, on the port [`PORT`]. The stack has `socket_len` octets for each peer, as `stats` has it.
     ///
     /// # Errors
     /// What the stack says to that.
     pub fn bind(
         stack: &mut T,
+        socket_len: usize,
         policy: P,
         slots: &'m mut [Place<T::TcpSocket>],
         place: &'m mut UdpPlace,
@@ -86,6 +88,7 @@ where
             udp: UdpServer::bind(stack, PORT, policy, limits, place, replies)
                 .map_err(BindError::Udp)?,
             slots: count,
+            socket_len,
             shared,
             reboot: None,
         })
@@ -128,7 +131,7 @@ where
             uptime: now,
             slots: self.slots,
             taken: self.tcp.taken(),
-            slot_len: size_of::<Place<T::TcpSocket>>(),
+            slot_len: size_of::<Place<T::TcpSocket>>().saturating_add(self.socket_len),
             tcp: self.tcp.stats(),
             udp: self.udp.stats(),
         });

@@ -22,7 +22,7 @@ mod service;
 mod shared;
 mod stack;
 
-pub use application::{Application, BindError, PORT, Place, Remembered, UdpPlace};
+pub use application::{Application, BindError, PORT, Place, Remembered, TIMEOUTS, UdpPlace};
 #[cfg(feature = "smoltcp")]
 pub use bare::bare;
 pub use board::Board;

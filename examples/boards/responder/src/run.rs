@@ -26,6 +26,12 @@ struct Running<D: Device> {
     shared: &'static Shared,
 }
 
+/// What the stack has for each peer, in octets.
+const SOCKET_LEN: usize = size_of::<SocketStorage<'static>>() + size_of::<TcpBuffers>();
+
+/// How long the stack has to say goodbye to a peer that does not: there are few sockets, and others wait for one.
+const CLOSE: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(3);
+
 /// Passes of the servers at most for one of the stack.
 const PASSES: usize = 8;
 
@@ -92,6 +98,7 @@ fn start<B: Board, D: Device>(board: &B, mut nic: D) -> Running<D> {
     static SHARED: StaticCell<Shared> = StaticCell::new();
     let shared = made(&SHARED, || Shared::new(B::NAME, B::stack));
     let settings = Settings {
+        close: CLOSE,
         ephemeral_port: 49152 | board.seed() as u16,
         ..Settings::default()
     };
@@ -113,8 +120,9 @@ fn start<B: Board, D: Device>(board: &B, mut nic: D) -> Running<D> {
     let slots = filled(&SLOT_MEMORY, Place::free);
     let place = made(&PLACE_MEMORY, UdpPlace::free);
     let replies = filled(&REPLY_MEMORY, Remembered::empty);
-    let Ok(application) = Application::bind(&mut stack, Policy, slots, place, replies, shared)
-    else {
+    let Ok(application) = Application::bind(
+        &mut stack, SOCKET_LEN, Policy, slots, place, replies, shared,
+    ) else {
         panic!("the stack has too few sockets");
     };
     Running {

@@ -35,7 +35,7 @@ pub struct Load {
     pub slots: usize,
     /// Of those, the ones that are in use.
     pub taken: usize,
-    /// What a slot takes, in octets.
+    /// What a slot takes, with the stack's part, in octets.
     pub slot_len: usize,
     /// Over TCP.
     pub tcp: TcpStats,

@@ -98,9 +98,9 @@ fn changed_frames(target: &Target) -> Result<()> {
 fn changed_frames_of(target: &Target, seed: u64) -> Result<()> {
     let mut random = Random::new(seed);
     let mut frames = Vec::new();
-    for number in 0..MUTATIONS / CLIENTS {
+    for number in 0..MUTATIONS.div_ceil(CLIENTS) {
         let frame = mutated(&mut random);
-        let ends = frame.echo.is_none() || number + 1 == MUTATIONS / CLIENTS;
+        let ends = frame.echo.is_none() || number + 1 == MUTATIONS.div_ceil(CLIENTS);
         frames.push(frame);
         if ends {
             let sent = || {

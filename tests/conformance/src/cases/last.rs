@@ -1,5 +1,7 @@
 //! What is left when all is over.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
 use super::Case;
@@ -24,7 +26,13 @@ fn no_slot_lost(target: &Target) -> Result<()> {
             _ => Err(Busy.into()),
         }
     })?;
-    let uptime = output(&mut target.served()?, "uptime")?;
-    ensure!(!uptime.is_empty());
+    let stats = output(&mut target.served()?, "stats")?;
+    let uptime = Duration::from_millis(figure(&stats, "uptime_ms")?);
+    let since = target.since.elapsed();
+    // A board's clock need not be exact.
+    ensure!(
+        uptime > since / 2,
+        "up for {uptime:?}, and not for {since:?}: it has started anew"
+    );
     Ok(())
 }

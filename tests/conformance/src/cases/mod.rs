@@ -3,6 +3,7 @@
 mod connections;
 mod deadlines;
 mod errors;
+mod files;
 mod frames;
 mod headers;
 mod hostile;
@@ -35,6 +36,7 @@ const TABLES: &[&[Case]] = &[
     deadlines::CASES,
     connections::CASES,
     udp::CASES,
+    files::CASES,
     hostile::CASES,
     // What all the others have left behind.
     last::CASES,

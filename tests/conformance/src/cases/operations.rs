@@ -215,10 +215,13 @@ fn wrong_arguments(target: &Target) -> Result<()> {
 
 fn stats(target: &Target) -> Result<()> {
     let mut peer = target.served()?;
-    let before = figure(&output(&mut peer, "stats")?, "requests")?;
-    let after = figure(&output(&mut peer, "stats")?, "requests")?;
+    let before = figure(&output(&mut peer, "stats")?, "tcp_requests")?;
+    let after = figure(&output(&mut peer, "stats")?, "tcp_requests")?;
     ensure!(after == before + 1, "requests: {before}, and then {after}");
-    let taken = figure(&output(&mut peer, "stats")?, "taken")?;
+    let stats = output(&mut peer, "stats")?;
+    let slots = figure(&stats, "slots")?;
+    ensure!(slots == target.slots as u64, "slots: {slots}");
+    let taken = figure(&stats, "taken")?;
     ensure!((1..=target.slots as u64).contains(&taken), "taken: {taken}");
     Ok(())
 }

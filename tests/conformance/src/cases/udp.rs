@@ -142,7 +142,7 @@ fn once(target: &Target) -> Result<()> {
     let stats = || {
         let (octets, frame) = peer.exchange(&json!({"op": "exec"}), b"stats")?;
         ensure!(is_success(&frame), "{frame:?}");
-        let requests = figure(frame.text()?, "requests")?;
+        let requests = figure(frame.text()?, "udp_requests")?;
         Ok((octets, frame, requests))
     };
     for _ in 0..3 {
@@ -189,7 +189,7 @@ fn without_id(target: &Target) -> Result<()> {
         peer.until(&stats, |octets| {
             let frame = one(octets)?;
             ensure!(is_success(&frame) && frame.id().is_none(), "{frame:?}");
-            Ok(Some(figure(frame.text()?, "requests")?))
+            Ok(Some(figure(frame.text()?, "udp_requests")?))
         })
     };
     let mut last = ask()?;

@@ -7,7 +7,7 @@ mod threads;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -72,6 +72,7 @@ fn target(tcp: SocketAddr, udp: SocketAddr, slots: usize) -> Target {
         tcp,
         udp,
         slots,
+        since: Instant::now(),
         header_timeout: HEADER_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
         patience: Duration::from_secs(20),

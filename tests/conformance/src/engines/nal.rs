@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use std_embedded_nal::Stack;
-use unstick_nal::{Entry, Limits, Slot, TcpServer, UdpServer, std_stack};
+use unstick_nal::{Entry, Limits, Slot, TcpServer, UdpServer, UdpSlot, std_stack};
 use unstick_std::udp::MAX_DATAGRAM;
 
 use super::passes::{PAUSE, Passes, TIMEOUTS};
 use super::{Running, loopback, target};
-use crate::service::{Board, for_connection, for_datagram, info};
+use crate::service::{Board, info};
 
 /// How many connections it serves at once.
 const SLOTS: usize = 16;
@@ -41,8 +41,8 @@ fn serve(stop: &AtomicBool, ports: Sender<[u16; 2]>) -> Result<()> {
     let policy = std_stack::Policy {
         loopback_only: true,
     };
-    let board = Board::new();
-    let info = info("nal", HEADER_LEN, limits.max_body, MAX_DATAGRAM);
+    let board = Board::new("nal", SLOTS);
+    let info = info("nal", HEADER_LEN, MAX_DATAGRAM);
 
     let mut slots: Vec<Slot<_, _, HEADER_LEN, BUFFER_LEN, BUFFER_LEN>> = Vec::new();
     slots.resize_with(SLOTS, || Slot::FREE);
@@ -51,8 +51,9 @@ fn serve(stop: &AtomicBool, ports: Sender<[u16; 2]>) -> Result<()> {
         .context("tcp")?;
     let mut entries: Vec<Entry<MAX_DATAGRAM>> = Vec::new();
     entries.resize_with(REPLIES, || Entry::EMPTY);
+    let mut place = Box::new(UdpSlot::free());
     let mut udp: UdpServer<'_, _, _, _, HEADER_LEN, { MAX_DATAGRAM + 1 }, MAX_DATAGRAM> =
-        UdpServer::bind(stack, 0, policy, limits, &mut entries).context("udp")?;
+        UdpServer::bind(stack, 0, policy, limits, &mut place, &mut entries).context("udp")?;
     ports.send([
         std_stack::local_port(tcp.listener())?,
         std_stack::udp_local_port(udp.socket())?,
@@ -61,11 +62,11 @@ fn serve(stop: &AtomicBool, ports: Sender<[u16; 2]>) -> Result<()> {
     let start = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         let now = start.elapsed();
-        let by_tcp = match tcp.poll(stack, now, |_| for_connection(&board, info)) {
+        let by_tcp = match tcp.poll(stack, now, |_| board.for_connection(info)) {
             Err(nb::Error::Other(error)) => return Err(error.0).context("cannot accept"),
             polled => polled.is_ok(),
         };
-        let by_udp = udp.poll(stack, now, |_| for_datagram(&board, info)).is_ok();
+        let by_udp = udp.poll(stack, now, |_| board.for_datagram(info)).is_ok();
         if !by_tcp && !by_udp {
             thread::sleep(PAUSE);
         }

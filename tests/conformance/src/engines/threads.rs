@@ -8,7 +8,7 @@ use unstick_std::udp::MAX_DATAGRAM;
 use unstick_std::{Limits, Shutdown, tcp, udp};
 
 use super::{HEADER_TIMEOUT, IDLE_TIMEOUT, Running, Server, loopback, target};
-use crate::service::{Board, for_connection, for_datagram, info};
+use crate::service::{Board, info};
 
 /// How many connections it serves at once.
 const SLOTS: usize = 64;
@@ -44,17 +44,17 @@ pub(super) fn start() -> Result<Running> {
         idle_timeout: IDLE_TIMEOUT,
         ..Limits::default()
     };
-    let info = info("threads", limits.max_header, limits.max_body, MAX_DATAGRAM);
-    let board = Board::new();
+    let info = info("threads", limits.max_header, MAX_DATAGRAM);
+    let board = Board::new("threads", SLOTS);
     let shutdown = Shutdown::new()?;
 
     let tcp = tcp::Server::bind(loopback(0), limits)?;
     let udp = udp::Server::bind(loopback(0), limits)?;
     let target = target(tcp.local_addr()?, udp.local_addr()?, SLOTS);
     let (until, of_tcp) = (shutdown.clone(), board.clone());
-    let tcp = move || tcp.serve_forever(&until, |_| for_connection(&of_tcp, info));
+    let tcp = move || tcp.serve_forever(&until, |_| of_tcp.for_connection(info));
     let until = shutdown.clone();
-    let udp = move || udp.serve_forever(&until, |_| for_datagram(&board, info));
+    let udp = move || udp.serve_forever(&until, |_| board.for_datagram(info));
     let servers = vec![std::thread::spawn(tcp), std::thread::spawn(udp)];
     Ok(Running {
         target,

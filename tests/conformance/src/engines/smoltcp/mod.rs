@@ -16,14 +16,14 @@ use smoltcp::iface::PollResult;
 use smoltcp::phy::{FaultInjector, Medium};
 use smoltcp::time::{Duration as WireDuration, Instant as WireInstant};
 use unstick_nal::smoltcp_stack::Policy;
-use unstick_nal::{Entry, Limits, Slot, TcpServer, UdpServer};
+use unstick_nal::{Entry, Limits, Slot, TcpServer, UdpServer, UdpSlot};
 use unstick_smoltcp::{Pending, Settings, Stack};
 
 use self::user_network::UserNetwork;
 use self::wire::{CLIENT, Nic, PORT, Port, Queue, SERVER, leak_with};
 use super::passes::{PAUSE, Passes, TIMEOUTS};
 use super::{Running, loopback, target};
-use crate::service::{Board, for_connection, for_datagram, info};
+use crate::service::{Board, info};
 
 /// How many connections it serves at once.
 const SLOTS: usize = 4;
@@ -102,14 +102,15 @@ fn serve(stop: &AtomicBool, ready: Sender<()>, tcp: TcpListener, udp: UdpSocket)
         timeouts: TIMEOUTS,
         ..Limits::default()
     };
-    let board = Board::new();
-    let info = info("smoltcp", HEADER_LEN, limits.max_body, DATAGRAM_LEN);
+    let board = Board::new("smoltcp", SLOTS);
+    let info = info("smoltcp", HEADER_LEN, DATAGRAM_LEN);
     let mut slots: [Slot<_, _, HEADER_LEN, BUFFER_LEN, BUFFER_LEN>; SLOTS] =
         [const { Slot::FREE }; SLOTS];
     let mut tcp = TcpServer::bind(stack, PORT, Policy, limits, &mut slots)?;
     let mut entries = [const { Entry::EMPTY }; REPLIES];
+    let mut place = UdpSlot::free();
     let mut udp: UdpServer<'_, _, _, _, HEADER_LEN, { DATAGRAM_LEN + 1 }, DATAGRAM_LEN> =
-        UdpServer::bind(stack, PORT, Policy, limits, &mut entries)?;
+        UdpServer::bind(stack, PORT, Policy, limits, &mut place, &mut entries)?;
     ready.send(())?;
 
     let start = Instant::now();
@@ -118,11 +119,11 @@ fn serve(stop: &AtomicBool, ready: Sender<()>, tcp: TcpListener, udp: UdpSocket)
         let on_wire = WireInstant::ZERO + WireDuration::from(now * HASTE);
         let mut moved = network.poll(on_wire);
         moved |= stack.poll(on_wire) != PollResult::None;
-        moved |= match tcp.poll(stack, now, |_| for_connection(&board, info)) {
+        moved |= match tcp.poll(stack, now, |_| board.for_connection(info)) {
             Err(nb::Error::Other(error)) => return Err(anyhow!("cannot accept: {error}")),
             polled => polled.is_ok(),
         };
-        moved |= udp.poll(stack, now, |_| for_datagram(&board, info)).is_ok();
+        moved |= udp.poll(stack, now, |_| board.for_datagram(info)).is_ok();
         if !moved {
             thread::sleep(PAUSE);
         }
