@@ -260,6 +260,18 @@ fn what_is_not_the_start_of_the_file_is_not_gone_on_from() {
 }
 
 #[test]
+fn a_server_that_closes_idle_connections_is_asked_all_the_same() {
+    let place = Place::new("idle");
+    let server = place.server(&["--idle-timeout", "0.2"]);
+    fs::write(place.root("a"), b"new").expect("room");
+    // It takes longer to digest than the server waits, and no room.
+    let partial = fs::File::create(place.local("a:part")).expect("room");
+    partial.set_len(1 << 30).expect("room");
+    passes(place.command(["get", "--resume", &server.tcp, "a"]));
+    assert_eq!(place.read("a"), b"new");
+}
+
+#[test]
 fn a_stock_python_moves_files() {
     for engine in ENGINES {
         let place = Place::new(&format!("python-{engine}"));

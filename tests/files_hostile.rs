@@ -354,6 +354,24 @@ fn a_server_does_not_say_where_files_are_written() {
     );
 }
 
+#[test]
+fn two_names_of_one_file_do_not_replace_each_other() {
+    let place = Place::new("twice");
+    let entry = json!({"name": "a", "kind": "file", "size": 5, "writable": true});
+    let lines = format!("{entry}\n{entry}\n");
+    let address = liar(move |request| match request["op"].as_str() {
+        Some("list") => vec![(json!({}), lines.clone().into())],
+        _ => vec![(json!({"sha256": sha256(b"octet")}), b"octet".to_vec())],
+    });
+    let message = fails(place.command(["get", "-r", "--force", &address, "."]));
+    assert!(
+        message.contains("another file of the same directory"),
+        "{message}"
+    );
+    assert!(message.contains("1 of 2 files"), "{message}");
+    assert_eq!(place.read("a"), b"octet");
+}
+
 /// A file system of a few megabytes; gone when dropped.
 struct Small(PathBuf);
 

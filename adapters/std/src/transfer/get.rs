@@ -1,13 +1,14 @@
 //! `get`: a file from the server.
 
 use std::io::BufRead;
+use std::time::Instant;
 
 use rustix::io::{pread, retry_on_intr};
 use unstick_core::services::Name;
 use unstick_core::{Digest, Hasher};
 
 use super::look::{is_stored, request, stat};
-use super::{Error, Options, Outcome, Phase, Progress, digest};
+use super::{Error, Options, Outcome, Phase, Progress, digest, refresh};
 use crate::client::{self, Client};
 use crate::directory::{Partial, Place, is_file};
 
@@ -39,7 +40,9 @@ pub fn get(
     if !options.resume {
         partial.truncate(0)?;
     }
+    let since = Instant::now();
     let mut receiving = Receiving::new(partial, &mut on_progress)?;
+    refresh(client, since)?;
     let mut request = request("get", Some(name), 0);
     if receiving.kept > 0 {
         request.offset = Some(receiving.kept);
@@ -150,7 +153,9 @@ fn same(
         return Ok(None);
     }
     let mut hasher = Hasher::new();
+    let since = Instant::now();
     let read = |at, out: &mut [u8]| retry_on_intr(|| pread(&file, &mut *out, at));
     digest(&mut hasher, 0..len, read, on_progress)?;
+    refresh(client, since)?;
     is_stored(client, name, len, hasher.digest())
 }

@@ -11,11 +11,12 @@ mod put;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use unstick_core::{Digest, Hasher};
 
-use crate::client;
+use crate::client::{self, Client};
 
 pub use get::get;
 pub use look::{Entry, list, stat};
@@ -23,6 +24,8 @@ pub use put::put;
 
 /// How many octets are read at a time to be digested.
 const BUFFER_LEN: usize = 64 * 1024;
+/// Less than the patience of any server, and more than connecting takes.
+const IDLE: Duration = Duration::from_millis(100);
 
 /// How a file is moved.
 #[derive(Debug, Clone, Copy, Default)]
@@ -136,6 +139,14 @@ impl From<Errno> for Error {
             error => Self::Local(error.into()),
         }
     }
+}
+
+/// Connects anew if the connection has been idle since then: to digest much takes a while, and servers close what is idle.
+fn refresh(client: &mut Client, since: Instant) -> Result<(), Error> {
+    if since.elapsed() > IDLE {
+        client.reconnect()?;
+    }
+    Ok(())
 }
 
 /// Digests these octets of a file, as `read` brings them.

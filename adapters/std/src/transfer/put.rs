@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::time::Instant;
 
 use rustix::io::{pread, retry_on_intr};
 use unstick_core::services::Name;
 use unstick_core::{Digest, Hasher};
 
 use super::look::{Entry, is_stored, request, stat};
-use super::{Error, Options, Outcome, Phase, Progress, digest};
+use super::{Error, Options, Outcome, Phase, Progress, digest, refresh};
 use crate::client::{self, Client};
 
 /// Puts a file, open for reading, under this name.
@@ -41,11 +42,13 @@ pub fn put(
         .filter(|kept| *kept <= len)
         .unwrap_or(0);
     let mut hasher = Hasher::new();
+    let since = Instant::now();
     let read = |at, out: &mut [u8]| retry_on_intr(|| pread(file, &mut *out, at));
     digest(&mut hasher, 0..kept, read, &mut on_progress)?;
     let of_kept = hasher.digest();
     digest(&mut hasher, kept..len, read, &mut on_progress)?;
     let sha256 = hasher.digest();
+    refresh(client, since)?;
     if is_there {
         return is_stored(client, name, len, sha256)?.ok_or(Error::Exists);
     }
