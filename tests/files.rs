@@ -272,6 +272,36 @@ fn a_server_that_closes_idle_connections_is_asked_all_the_same() {
 }
 
 #[test]
+fn the_readme_moves_files() {
+    const README: &str = include_str!("../README.md");
+    let place = Place::new("readme");
+    let server = place.server(&["--writable"]);
+    let (_, section) = README.split_once("### Files\n").expect("a section");
+    let mut blocks = section.split("```");
+    assert!(
+        blocks
+            .nth(1)
+            .expect("the server")
+            .contains("serve --root shared --writable")
+    );
+    let block = blocks.nth(1).expect("what asks it");
+    let mut commands = block.split("\n$ ");
+    commands.next();
+    for command in commands {
+        let (line, expected) = command.split_once('\n').unwrap_or((command, ""));
+        let line = line.replace("127.0.0.1:8896", &server.tcp);
+        let script = format!(
+            "unstick() {{ '{}' \"$@\"; }}; {line}",
+            env!("CARGO_BIN_EXE_unstick")
+        );
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &script]).current_dir(place.local(""));
+        assert_eq!(passes(shell).trim_end(), expected.trim_end(), "{line}");
+    }
+    assert_eq!(place.read("copy.txt"), b"hello\n");
+}
+
+#[test]
 fn a_stock_python_moves_files() {
     for engine in ENGINES {
         let place = Place::new(&format!("python-{engine}"));

@@ -126,7 +126,8 @@ pub trait Route: Service {
     }
 }
 
-/// A place without a service serves nothing.
+/// A place without a service serves nothing. `Option` has an `or` of its own: in front of another service it is
+/// `Route::or(option, other)`.
 impl<R: Route> Route for Option<R> {
     fn serves(&self, op: &str) -> bool {
         self.as_ref().is_some_and(|service| service.serves(op))

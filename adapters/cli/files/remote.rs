@@ -78,7 +78,14 @@ impl<'a> Remote<'a> {
         let subject = Printable(subject);
         let sentence = match error {
             Error::Peer(error @ PeerError::Refused { .. }) => {
-                return Trouble::One(Failure::peer(self.address, &error));
+                let failure = Failure::peer(self.address, &error);
+                return Trouble::One(failure.map(|sentence| format!("{subject}: {sentence}")));
+            }
+            Error::Peer(error @ (PeerError::Transport(_) | PeerError::Closed)) => {
+                let failure = Failure::peer(self.address, &error);
+                return Trouble::All(failure.map(|sentence| {
+                    format!("{sentence}; --resume goes on from what has arrived")
+                }));
             }
             Error::Peer(error) => return Trouble::All(Failure::peer(self.address, &error)),
             Error::Local(error) => return Trouble::One(Failure::io(subject, &error)),
