@@ -355,6 +355,25 @@ fn a_server_does_not_say_where_files_are_written() {
 }
 
 #[test]
+fn a_directory_without_an_end_is_not_held() {
+    let place = Place::new("endless");
+    let entry = json!({"name": "a".repeat(200), "kind": "file", "size": 5, "writable": true});
+    let lines = format!("{entry}\n").repeat(100_000);
+    let address = liar(move |_| vec![(json!({}), lines.clone().into())]);
+    let message = fails(place.command(["get", "-r", &address, "."]));
+    assert!(message.contains("no end"), "{message}");
+    // Nor is a line.
+    let address = liar(|_| vec![(json!({}), vec![b' '; 1 << 20])]);
+    for arguments in [
+        ["get", "-r", &address, "."],
+        ["ls", "--json", &address, "."],
+    ] {
+        let message = fails(place.command(arguments));
+        assert!(message.contains("line"), "{message}");
+    }
+}
+
+#[test]
 fn two_names_of_one_file_do_not_replace_each_other() {
     let place = Place::new("twice");
     let entry = json!({"name": "a", "kind": "file", "size": 5, "writable": true});

@@ -9,11 +9,11 @@ use crate::args::Server;
 
 /// What happens when a transfer is interrupted or refused.
 const TRANSFERS: &str = "\
-A file is complete and compared by its SHA-256 before it has its name; until then it is NAME:part beside it. That is kept when \
-the transfer is interrupted, and --resume goes on from it if it is still the start of the same file.
+A file is complete and compared by its SHA-256 before it has its name; until then it is NAME:part beside it. That is \
+kept when the transfer is interrupted, and --resume goes on from it if it is still the start of the same file.
 
-With -r, each file for itself: one that cannot be transferred is reported, and the others are. Symbolic links, and directories \
-without files, are passed over.";
+With -r, each file for itself: one that cannot be transferred is reported, and the others are. Symbolic links, and \
+directories without files, are passed over.";
 
 /// How files are transferred.
 #[derive(Debug, Clone, Copy, Args)]

@@ -19,8 +19,8 @@ use super::{Tally, directory, inside, name};
 use crate::failure::Failure;
 use crate::printable::Printable;
 
-/// How many entries of a directory are held: a server could go on for ever.
-const ENTRIES: usize = 1_000_000;
+/// How many octets the entries of a directory may take: a server could go on for ever.
+const LISTING_LEN: usize = 16 * 1024 * 1024;
 
 /// Gets a file, or a directory.
 pub fn run(args: &Get) -> Result<ExitCode, Failure> {
@@ -129,9 +129,10 @@ impl Tree<'_> {
         let name = directory.as_deref().and_then(|name| Name::new(name).ok());
         let shown = directory.as_deref().unwrap_or(".");
         let entries = self.remote.with(shown, shown, false, |client| {
-            let mut entries = Vec::new();
+            let (mut entries, mut len) = (Vec::new(), 0);
             transfer::list(client, name, |entry| {
-                if entries.len() == ENTRIES {
+                len += size_of::<Entry>() + entry.name.len();
+                if len > LISTING_LEN {
                     return Err(Error::Reply("there is no end to the directory"));
                 }
                 entries.push(entry);

@@ -49,8 +49,8 @@ impl<'a> Remote<'a> {
         Ok(self.client.insert(client))
     }
 
-    /// Does this with a connection, about `subject` here, to write what is called `target`; as long as somebody else is at it,
-    /// again and again if it is to `resume`.
+    /// Does this with a connection, about `subject` here, to write what is called `target`; as long as somebody else is
+    /// at it, again and again if it is to `resume`.
     pub fn with<T>(
         &mut self,
         subject: &str,

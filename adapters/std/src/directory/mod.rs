@@ -31,15 +31,18 @@ const RETRY_AFTER_MS: u32 = 500;
 ///
 /// It is opened once, and every name is looked up beneath it, component by component, each in the directory that was opened
 /// before. No symbolic link is followed, wherever it leads: it is not listed, and cannot be asked for or written
-/// through. Pipes, devices and sockets are refused before they are opened. What a refusal says never has a path of this machine.
+/// through. Pipes, devices and sockets are refused before they are opened. What a refusal says never has a path of this
+/// machine.
 ///
 /// # Uploads
 ///
-/// The partial of `NAME` is `NAME:part` beside it, which no name can be, and which is not listed. It is locked while it is written, and the lock
-/// ends with the process, however that ends. It is stored (`fsync`) before it is renamed, and so is the directory then;
-/// whether a file may be replaced is settled by the renaming itself. The new file has the permissions of the one that
-/// it replaces. Directories that are missing on the way to it are made. An upload that the file system has no room for is refused before its
-/// body; if room runs out later, what has arrived is kept as the partial.
+/// The partial of `NAME` is `NAME:part` beside it, which no name can be, and which is not listed. It is locked while it is
+/// written, and the lock ends with the process, however that ends. It is stored (`fsync`) before it is renamed, and so is
+/// the directory then; whether a file may be replaced is settled by the renaming itself. The new file has the permissions
+/// of the one that it replaces. Directories that are missing on the way to it are made.
+///
+/// An upload that the file system has no room for is refused before its body; if room runs out later, what has arrived is
+/// kept as the partial.
 ///
 /// A clone is the same directory.
 ///
@@ -77,18 +80,10 @@ impl Directory {
         self
     }
 
-    /// Where this name leads.
+    /// Where this name leads. Directories on the way to it that are missing are made.
     ///
     /// # Errors
-    /// If a directory on the way is none or cannot be opened.
-    pub fn place(&self, name: Name<'_>) -> io::Result<Place> {
-        Ok(self.find(name)?)
-    }
-
-    /// The same; directories on the way to it that are missing are made.
-    ///
-    /// # Errors
-    /// The same, and if one cannot be made.
+    /// If a directory on the way is none, or cannot be opened or made.
     pub fn make_place(&self, name: Name<'_>) -> io::Result<Place> {
         Ok(self.walk(name, make_dir)?)
     }
@@ -123,11 +118,14 @@ impl Directory {
         if !self.writable {
             return Err(read_only(name));
         }
+        let place = self.find(name).ok();
+        let dir = place.as_ref().map_or(&*self.root, |place| &place.dir);
         // What is kept takes room already.
-        let kept = self.find(name).ok();
-        let kept = kept.and_then(|place| partial_len(&place.dir, &place.name));
+        let kept = place
+            .as_ref()
+            .and_then(|place| partial_len(&place.dir, &place.name));
         let needed = upload.len.saturating_sub(kept.unwrap_or(0));
-        if !has_room(&self.root, needed) || exceeds_file_limit(upload.len) {
+        if !has_room(dir, needed) || exceeds_file_limit(upload.len) {
             return Err(refused(Errno::NOSPC));
         }
         let place = match upload.offset {

@@ -11,7 +11,8 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use super::place::{FILE, Place, is_file, len_of, look, sync_dir};
 
-/// What a partial's name has behind that of its file. No [`Name`](unstick_core::services::Name) has a `:`, so that no peer can name it.
+/// What a partial's name has behind that of its file. No [`Name`](unstick_core::services::Name) has a `:`, so that no
+/// peer can name it.
 const SUFFIX: &str = ":part";
 /// How often a partial may be another by the time that it is locked, before it is as good as locked by somebody else.
 const ATTEMPTS: usize = 8;
@@ -32,7 +33,8 @@ pub(super) fn partial_len(dir: impl AsFd, file: &OsStr) -> Option<u64> {
 
 /// The octets of a file that is not complete yet, beside it under a name of its own, for one writer.
 ///
-/// A lock says whose it is, so that it is free again when its writer dies, whatever it dies of. Dropping it keeps what it has.
+/// A lock says whose it is, so that it is free again when its writer dies, whatever it dies of. Dropping it keeps what it
+/// has.
 #[derive(Debug)]
 pub struct Partial {
     place: Place,
@@ -99,7 +101,8 @@ impl Partial {
     /// Makes it the file, in one step, and so that it lasts. With `overwrite` it replaces one that is there.
     ///
     /// # Errors
-    /// `EXIST` if there is one that is not to be overwritten. The partial is kept, unless it cannot be told what of it is stored.
+    /// `EXIST` if there is one that is not to be overwritten. The partial is kept, unless it cannot be told what of it is
+    /// stored.
     pub(crate) fn commit(mut self, overwrite: bool) -> Result<(), Errno> {
         if let Err(error) = fsync(&self.file) {
             // What could not be stored may read as if it were.

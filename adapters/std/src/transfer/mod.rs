@@ -1,8 +1,9 @@
 //! The client's side of files: [`get`] and [`put`] move one, [`stat`] and [`list`] say what there is.
 //!
 //! Contents are streamed, in constant memory. What arrives is compared by its digest before it is a file, here as at the
-//! server: until then it is a partial beside it (`NAME:part`), which is kept when the transfer is interrupted, whatever interrupts it,
-//! and which a transfer that is to [resume](Options::resume) goes on from, if its octets are still the right ones.
+//! server: until then it is a partial beside it (`NAME:part`), which is kept when the transfer is interrupted, whatever
+//! interrupts it, and which a transfer that is to [resume](Options::resume) goes on from, if its octets are still the
+//! right ones.
 
 mod get;
 mod look;

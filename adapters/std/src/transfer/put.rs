@@ -15,8 +15,8 @@ use crate::client::{self, Client};
 
 /// Puts a file, open for reading, under this name.
 ///
-/// It is read twice: the server is to know the digest before the file is one there. Directories on the way to it that the server
-/// does not have are made.
+/// It is read twice: the server is to know the digest before the file is one there. Directories on the way to it that the
+/// server does not have are made.
 ///
 /// # Errors
 /// Each. What has arrived by then may be kept by the server as the partial.
