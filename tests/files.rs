@@ -154,6 +154,8 @@ fn without_a_root_there_are_no_files_and_without_writable_no_uploads() {
 
     let output = run(unstick(["serve", "--writable"]));
     assert_eq!(output.status.code(), Some(2));
+    let output = run(unstick(["serve", "--root", ".", "--wire", "raw"]));
+    assert!(text(&output.stderr).contains("frames"));
     let output = run(unstick(["serve", "--root", "/no/such/directory"]));
     assert!(text(&output.stderr).contains("/no/such/directory"));
 }

@@ -9,6 +9,7 @@ use unstick_std::HEADER_CAPACITY;
 
 use crate::address::Address;
 use crate::files::args::{Get, Ls, Put, Stat};
+use crate::wire::Dialect;
 
 /// Frames over TCP and UDP: a server, and what it takes to talk to one.
 ///
@@ -62,6 +63,10 @@ The engine `nal` is the one for microcontrollers, on embedded-nal: one thread th
 address at once. Asked for a loopback address it turns away whoever comes from elsewhere, without a word; any other \
 address has to be 0.0.0.0 or [::].
 
+With another --wire than `framed`, for older peers, what one receive of 1024 octets returns is one request: a command with \
+--allow-exec, and otherwise sent back. Over UDP that is `raw` alone, where --idle-timeout ends a command. The limits on headers \
+and bodies have no meaning there, and who comes when there are too many connections is not told so.
+
 SIGINT and SIGTERM stop the server once it has finished what is in flight; a second one stops it, and the commands it runs, at once.")]
 pub struct Serve {
     /// Serve TCP on this address; port 0 takes any that is free
@@ -73,6 +78,9 @@ pub struct Serve {
     /// What serves: a thread for each connection, or the engine for microcontrollers
     #[arg(long, value_enum, default_value_t = Engine::Threads)]
     pub engine: Engine,
+    /// What is spoken.
+    #[command(flatten)]
+    pub dialect: Dialect,
     /// Let whoever reaches the server run commands as its user; on loopback addresses only
     #[arg(long)]
     pub allow_exec: bool,
@@ -142,7 +150,11 @@ pub struct Echo {
 The words are joined with spaces and run by the server's shell, as ssh does it: quote what its shell is to see \
 quoted.
 
-If this command is interrupted, so is the remote one; over UDP only its timeout ends it.")]
+If this command is interrupted, so is the remote one; over UDP only its timeout ends it.
+
+On the wires of older peers (--wire) the command has to fit one message of 1024 octets. There is no word of its exit code, \
+so that this is 0 once there is a reply; standard output and standard error come as one; --timeout ends the waiting, and \
+not the command. Over UDP nothing is sent twice: what is lost ends as a timeout.")]
 pub struct Exec {
     /// The server.
     #[command(flatten)]
@@ -150,6 +162,12 @@ pub struct Exec {
     /// Seconds that the command may take before the server kills it [default: no limit; over UDP 60]
     #[arg(long, value_name = "SECS", value_parser = seconds)]
     pub timeout: Option<Duration>,
+    /// What is spoken.
+    #[command(flatten)]
+    pub dialect: Dialect,
+    /// With --wire raw over TCP, seconds of silence that end a reply: nothing else does, short of the peer's closing
+    #[arg(long, value_name = "SECS", default_value = "0.5", value_parser = seconds)]
+    pub quiet_after: Duration,
     /// The command
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,

@@ -11,17 +11,22 @@ use unstick_core::{Request, Stream};
 use crate::args::Exec;
 use crate::failure::Failure;
 use crate::peer::Peer;
+use crate::wire;
 
 /// How much later than the server the client gives up: the server's word for it should arrive.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a command may take over UDP if nothing else is said: neither side would notice that the other is gone.
-const UDP_TIMEOUT: Duration = Duration::from_secs(60);
+pub const UDP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs the command there, with its output and its exit code here.
 pub fn run(args: &Exec) -> Result<ExitCode, Failure> {
     let words: Vec<_> = args.command.iter().map(|word| word.as_bytes()).collect();
     let line = words.join(&b' ');
+    args.dialect.check(args.server.udp)?;
+    if args.dialect.is_older() {
+        return wire::exec(args, &line);
+    }
     let mut request = Request::new("exec", line.len() as u64);
     let timeout = args.timeout.or(args.server.udp.then_some(UDP_TIMEOUT));
     request.timeout_ms =
@@ -47,7 +52,7 @@ pub fn run(args: &Exec) -> Result<ExitCode, Failure> {
 }
 
 /// Writes at once what a command has written at once.
-fn write(mut stream: impl Write, octets: &[u8]) -> io::Result<()> {
+pub fn write(mut stream: impl Write, octets: &[u8]) -> io::Result<()> {
     stream.write_all(octets)?;
     stream.flush()
 }

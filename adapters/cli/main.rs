@@ -15,6 +15,7 @@ mod ping;
 mod printable;
 mod serve;
 mod services;
+mod wire;
 
 use std::process::ExitCode;
 

@@ -84,7 +84,7 @@ pub fn serve(
         addresses[1] = Some(address);
         udp_server = Some(server);
     }
-    announce(addresses[0], addresses[1])?;
+    announce(addresses[0].map(Ok), addresses[1].map(Ok))?;
     let engine = Engine {
         tcp: tcp_server,
         udp: udp_server,

@@ -18,6 +18,7 @@ use crate::args::{Engine, Serve};
 use crate::failure::Failure;
 use crate::nal;
 use crate::services::Services;
+use crate::wire;
 
 /// How many octets of a file are in a datagram: with its header it fits one packet of an Ethernet.
 const DATAGRAM_FRAME_LEN: u64 = 1024;
@@ -26,9 +27,21 @@ const DATAGRAM_FRAME_LEN: u64 = 1024;
 pub fn run(args: Serve) -> Result<ExitCode, Failure> {
     start_log(args.verbose);
     let (tcp, udp) = match (&args.tcp, &args.udp) {
-        (None, None) => (Some(Address::local()), Some(Address::local())),
+        (None, None) => {
+            let udp = args.dialect.has_datagrams().then(Address::local);
+            (Some(Address::local()), udp)
+        }
         _ => (args.tcp.clone(), args.udp.clone()),
     };
+    args.dialect.check(udp.is_some())?;
+    if args.dialect.is_older() && args.engine == Engine::Nal {
+        let sentence = "--engine nal speaks frames only: leave --wire out, or --engine";
+        return Err(Failure::Usage(sentence.to_owned()));
+    }
+    if args.dialect.is_older() && args.root.is_some() {
+        let sentence = "files go in frames only: leave --wire out, or --root";
+        return Err(Failure::Usage(sentence.to_owned()));
+    }
     let tcp = tcp
         .map(|address| resolve(&address, args.allow_exec))
         .transpose()?;
@@ -37,10 +50,9 @@ pub fn run(args: Serve) -> Result<ExitCode, Failure> {
         .transpose()?;
     raise_descriptor_limit();
 
-    let cannot_start = |error: io::Error| Failure::io("cannot start the server", &error);
     // Before anything is printed: who reads the addresses may send a signal at once.
-    let shutdown = Shutdown::new().map_err(cannot_start)?;
-    stop_when_signalled(shutdown.clone()).map_err(cannot_start)?;
+    let shutdown = Shutdown::new().map_err(|error| cannot_start(&error))?;
+    stop_when_signalled(shutdown.clone()).map_err(|error| cannot_start(&error))?;
 
     let limits = limits(&args);
     let services = Services::new(&args, udp.is_some())?;
@@ -49,53 +61,63 @@ pub fn run(args: Serve) -> Result<ExitCode, Failure> {
         info!("stopped");
         return Ok(ExitCode::SUCCESS);
     }
-    let tcp = tcp.map(|listen| {
-        let server = tcp::Server::bind(&listen.addresses[..], limits);
-        server.map_err(|error| listen.failure("tcp", &error))
-    });
+    if args.dialect.is_older() {
+        wire::serve(args.dialect, args.allow_exec, tcp, udp, limits, &shutdown)?;
+        info!("stopped");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let tcp = tcp.map(|listen| listen.bind("tcp", |addr| tcp::Server::bind(addr, limits)));
     let tcp = tcp.transpose()?;
-    let udp = udp.map(|listen| {
-        let server = udp::Server::bind(&listen.addresses[..], limits);
-        server.map_err(|error| listen.failure("udp", &error))
-    });
+    let udp = udp.map(|listen| listen.bind("udp", |addr| udp::Server::bind(addr, limits)));
     let udp = udp.transpose()?;
-
-    let tcp_addr = tcp.as_ref().map(tcp::Server::local_addr).transpose();
-    let udp_addr = udp.as_ref().map(udp::Server::local_addr).transpose();
     announce(
-        tcp_addr.map_err(cannot_start)?,
-        udp_addr.map_err(cannot_start)?,
+        tcp.as_ref().map(tcp::Server::local_addr),
+        udp.as_ref().map(udp::Server::local_addr),
     )?;
 
+    let (heeded, services) = (&shutdown, &services);
+    side_by_side(
+        &shutdown,
+        tcp.map(|server| move || server.serve_forever(heeded, |_| services.stream())),
+        udp.map(|server| {
+            move || server.serve_forever(heeded, |_| services.datagram(DATAGRAM_FRAME_LEN))
+        }),
+    )?;
+    info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves over TCP and over UDP until one of the servers ends, or both do.
+pub fn side_by_side(
+    shutdown: &Shutdown,
+    tcp: Option<impl FnOnce() -> io::Result<()> + Send>,
+    udp: Option<impl FnOnce() -> io::Result<()> + Send>,
+) -> Result<(), Failure> {
     let served = thread::scope(|scope| {
-        let tcp = tcp.as_ref().map(|server| {
-            scope.spawn(|| {
-                let served = server.serve_forever(&shutdown, |_| services.stream());
-                shutdown.request();
-                served
-            })
-        });
-        let udp = udp.as_ref().map(|server| {
-            scope.spawn(|| {
-                let served =
-                    server.serve_forever(&shutdown, |_| services.datagram(DATAGRAM_FRAME_LEN));
-                shutdown.request();
-                served
-            })
-        });
-        // One server's end is the other's too, so neither is waited for in vain.
+        let tcp = tcp.map(|serve| scope.spawn(|| ending_both(shutdown, serve)));
+        let udp = udp.map(|serve| scope.spawn(|| ending_both(shutdown, serve)));
         let servers = [tcp, udp].into_iter().flatten();
         let mut ends =
             servers.map(|server| server.join().unwrap_or_else(|panic| resume_unwind(panic)));
         ends.try_for_each(|end| end)
     });
-    served.map_err(|error| Failure::io("the server stopped", &error))?;
-    info!("stopped");
-    Ok(ExitCode::SUCCESS)
+    served.map_err(|error| Failure::io("the server stopped", &error))
+}
+
+/// One server's end is the other's too, so neither is waited for in vain.
+fn ending_both(shutdown: &Shutdown, serve: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let served = serve();
+    shutdown.request();
+    served
 }
 
 /// Prints where the server listens.
-pub fn announce(tcp: Option<SocketAddr>, udp: Option<SocketAddr>) -> Result<(), Failure> {
+pub fn announce(
+    tcp: Option<io::Result<SocketAddr>>,
+    udp: Option<io::Result<SocketAddr>>,
+) -> Result<(), Failure> {
+    let addresses = tcp.transpose().and_then(|tcp| Ok((tcp, udp.transpose()?)));
+    let (tcp, udp) = addresses.map_err(|error| cannot_start(&error))?;
     let tcp = tcp.map(|address| format!("listening tcp {address}\n"));
     let udp = udp.map(|address| format!("listening udp {address}\n"));
     let lines: String = [tcp, udp].into_iter().flatten().collect();
@@ -103,6 +125,10 @@ pub fn announce(tcp: Option<SocketAddr>, udp: Option<SocketAddr>) -> Result<(), 
     let written = stdout.write_all(lines.as_bytes());
     let written = written.and_then(|()| stdout.flush());
     written.map_err(|error| Failure::output(&error))
+}
+
+fn cannot_start(error: &io::Error) -> Failure {
+    Failure::io("cannot start the server", error)
 }
 
 fn limits(args: &Serve) -> Limits {
@@ -125,6 +151,15 @@ pub struct Listen {
 }
 
 impl Listen {
+    /// Binds there, or says that nothing can.
+    pub fn bind<T>(
+        &self,
+        transport: &str,
+        bind: impl FnOnce(&[SocketAddr]) -> io::Result<T>,
+    ) -> Result<T, Failure> {
+        bind(&self.addresses).map_err(|error| self.failure(transport, &error))
+    }
+
     /// What is said if nothing can listen there.
     pub fn failure(&self, transport: &str, error: &io::Error) -> Failure {
         Failure::io(

@@ -47,12 +47,17 @@ pub struct Server {
 impl Server {
     /// Starts it with these arguments besides the addresses.
     pub fn start(arguments: &[&str]) -> Self {
-        Self::spawn(arguments, Stdio::inherit())
+        Self::spawn(true, arguments, Stdio::inherit())
+    }
+
+    /// The same over TCP alone.
+    pub fn start_tcp(arguments: &[&str]) -> Self {
+        Self::spawn(false, arguments, Stdio::inherit())
     }
 
     /// The same with its log to read.
     pub fn start_logging(arguments: &[&str]) -> Self {
-        Self::spawn(arguments, Stdio::piped())
+        Self::spawn(true, arguments, Stdio::piped())
     }
 
     /// Starts it in a shell that has done this before.
@@ -60,16 +65,18 @@ impl Server {
         let mut command = Command::new("/bin/sh");
         let script = format!("{before}; exec \"$0\" \"$@\"");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_unstick")]);
-        Self::run(command, arguments, Stdio::inherit())
+        Self::run(command, true, arguments, Stdio::inherit())
     }
 
-    fn spawn(arguments: &[&str], log: Stdio) -> Self {
-        Self::run(unstick([""; 0]), arguments, log)
+    fn spawn(udp: bool, arguments: &[&str], log: Stdio) -> Self {
+        Self::run(unstick([""; 0]), udp, arguments, log)
     }
 
-    fn run(mut command: Command, arguments: &[&str], log: Stdio) -> Self {
+    fn run(mut command: Command, udp: bool, arguments: &[&str], log: Stdio) -> Self {
+        let udp: &[&str] = if udp { &["--udp", "127.0.0.1:0"] } else { &[] };
         let mut child = command
-            .args(["serve", "--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0"])
+            .args(["serve", "--tcp", "127.0.0.1:0"])
+            .args(udp)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -90,7 +97,9 @@ impl Server {
             address.unwrap_or_else(|| panic!("`{line}`")).to_owned()
         };
         server.tcp = address("tcp");
-        server.udp = address("udp");
+        if !udp.is_empty() {
+            server.udp = address("udp");
+        }
         server
     }
 

@@ -39,6 +39,9 @@ struct Board {
     tcp: TcpOf<SOCKETS>,
     udp: Udp,
     peers: Vec<Peer>,
+    /// The server's last acknowledgement may be lost. If another peer has the socket by the time that the goodbye is repeated, the
+    /// answer is a reset, behind everything that was said.
+    lossy: bool,
 }
 
 impl Board {
@@ -59,6 +62,7 @@ impl Board {
             tcp,
             udp,
             peers: vec![],
+            lossy: false,
         }
     }
 
@@ -148,7 +152,8 @@ impl Board {
         self.until(seconds, |board| board.over());
         let peers = std::mem::take(&mut self.peers);
         let told = |(number, peer): (usize, Peer)| {
-            assert_eq!(peer.outcome, Some(Outcome::Ended), "{number}");
+            let late = self.lossy && peer.outcome == Some(Outcome::Reset);
+            assert!(late || peer.outcome == Some(Outcome::Ended), "{number}");
             answers(&peer.heard)
         };
         peers.into_iter().enumerate().map(told).collect()
@@ -335,6 +340,7 @@ fn sixteen_at_once_on_four_slots() {
         for stay in [0, 1, 4, 16] {
             let seed = stay as u32 + 10 * wire as u32;
             let mut board = Board::on(pair(faults, seed), 4, patient());
+            board.lossy = faults.drop > 0 || faults.corrupt > 0;
             for number in 0..16 {
                 board.peer(echo(b"hello"), number >= stay);
             }

@@ -258,8 +258,8 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
     /// When to poll next even if no frame arrives and no socket is used; `None` is never.
     pub fn poll_at(&mut self, now: Instant) -> Option<Instant> {
         // A poll may also be all that a socket wants before it listens for somebody.
-        let waited_for = self.backlog.len() > 0 && self.is_starved();
-        if self.unread || waited_for || self.served().is_some() {
+        let waited_for = self.starved_until().filter(|_| self.backlog.len() > 0);
+        if self.unread || self.served().is_some() {
             return Some(now);
         }
         let interface = self.interface.poll_at(now, &self.sockets);
@@ -272,7 +272,7 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
                 .map(|since| crate::clock::after(since, self.settings.datagram))
         });
         let backlog = self.backlog.deadline(self.settings.backlog);
-        let sockets = tcp.chain(udp).chain(backlog);
+        let sockets = tcp.chain(udp).chain(backlog).chain(waited_for);
         interface.into_iter().chain(sockets).min()
     }
 

@@ -55,6 +55,8 @@ pub(crate) struct TcpSlot {
     timed_out: bool,
     /// Whether it has been able to send its last word, an acknowledgement or a reset.
     done: bool,
+    /// Until when that may wait.
+    leaves: Option<Instant>,
     /// The port that the application has bound it to.
     bound: Option<u16>,
 }
@@ -70,6 +72,7 @@ impl TcpSlot {
             ended: false,
             timed_out: false,
             done: false,
+            leaves: None,
             bound: None,
         }
     }
@@ -91,9 +94,17 @@ impl TcpSlot {
     }
 
     /// Lets go of it: what is left is delivered.
-    fn release(&mut self, socket: &mut Socket<'_>) {
+    ///
+    /// An acknowledgement has no reply to travel with from now on, and does not wait for one; but one that waits already does
+    /// so until its delay is over.
+    fn release(&mut self, socket: &mut Socket<'_>, now: Instant) {
+        let delay = socket
+            .ack_delay()
+            .filter(|_| socket.state() == State::TimeWait);
         socket.close();
+        socket.set_ack_delay(None);
         self.begin(Role::Closing);
+        self.leaves = delay.map(|delay| after(now, delay));
         self.free_if_closed(socket);
     }
 
@@ -160,7 +171,9 @@ impl TcpSlot {
                 while socket.can_recv() {
                     let _ = socket.recv(|octets| (octets.len(), ()));
                 }
-                self.done |= sent && matches!(socket.state(), State::TimeWait | State::Closed);
+                let waits = self.leaves.is_some_and(|leaves| leaves > now);
+                let last = matches!(socket.state(), State::TimeWait | State::Closed);
+                self.done |= sent && last && !waits;
                 self.free_if_closed(socket);
             }
         }
@@ -332,10 +345,15 @@ impl<'a, D: Device, const TCP: usize, const UDP: usize> Stack<'a, D, TCP, UDP> {
 
     /// Whether a port has no socket that listens, but one that would if it could send first.
     pub(crate) fn is_starved(&self) -> bool {
-        self.listeners.iter().any(|port| self.listening(*port) == 0)
-            && self
-                .find(|slot, socket| slot.is_all_but_done(socket))
-                .is_some()
+        self.starved_until().is_some()
+    }
+
+    /// When such a socket can have sent.
+    pub(crate) fn starved_until(&self) -> Option<Instant> {
+        let starved = self.listeners.iter().any(|port| self.listening(*port) == 0);
+        let slots = self.tcp.iter().filter(|_| starved);
+        let slots = slots.filter(|slot| slot.is_all_but_done(self.sockets.get(slot.handle)));
+        slots.map(|slot| slot.leaves.unwrap_or(self.now)).min()
     }
 
     /// A socket that listens on the port that most listen on, if those are at least so many.
@@ -427,6 +445,7 @@ impl<D: Device, const TCP: usize, const UDP: usize> TcpClientStack for Stack<'_,
             Kind::Bound(port) => Some(port),
             Kind::Listener(_) => return Err(Error::InvalidState.into()),
             Kind::Connection(_) => {
+                let now = self.now;
                 let (slot, smoltcp) = self.connection(socket)?;
                 if slot.connected {
                     return if smoltcp.remote_endpoint().is_none() {
@@ -450,7 +469,7 @@ impl<D: Device, const TCP: usize, const UDP: usize> TcpClientStack for Stack<'_,
                     Error::Refused
                 };
                 let bound = slot.bound;
-                slot.release(smoltcp);
+                slot.release(smoltcp, now);
                 socket.0 = bound.map_or(Kind::New, Kind::Bound);
                 self.settle(false);
                 return Err(error.into());
@@ -474,6 +493,7 @@ impl<D: Device, const TCP: usize, const UDP: usize> TcpClientStack for Stack<'_,
         };
         let smoltcp = self.sockets.get_mut::<Socket<'_>>(slot.handle);
         smoltcp.abort();
+        smoltcp.set_ack_delay(self.settings.ack_delay);
         let begun = smoltcp.connect(self.interface.context(), remote, port);
         slot.begin(if begun.is_ok() {
             Role::Open
@@ -534,8 +554,9 @@ impl<D: Device, const TCP: usize, const UDP: usize> TcpClientStack for Stack<'_,
                 }
             }
             Kind::Connection(_) => {
+                let now = self.now;
                 let (slot, socket) = self.connection(&socket)?;
-                slot.release(socket);
+                slot.release(socket, now);
             }
         }
         self.settle(false);
@@ -594,6 +615,8 @@ impl<D: Device, const TCP: usize, const UDP: usize> TcpFullStack for Stack<'_, D
         if let Some(slot) = self.tcp.get_mut(index) {
             slot.begin(Role::Open);
             slot.connected = true;
+            let socket = self.sockets.get_mut::<Socket<'_>>(slot.handle);
+            socket.set_ack_delay(self.settings.ack_delay);
         }
         Ok((TcpSocket(Kind::Connection(index)), remote.into()))
     }

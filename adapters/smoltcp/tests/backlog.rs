@@ -453,6 +453,9 @@ fn a_connection_that_is_over_does_not_turn_the_next_away() {
     assert_eq!(syn(&mut raw, 1, 500), []);
     assert_eq!(raw.server.usage().backlog, 1);
     close(&mut raw.server, first);
+    // The goodbye has to be acknowledged first, which waits for a moment.
+    assert_eq!(raw.listen(), []);
+    raw.now += Duration::from_millis(1);
     assert_eq!(answered(&raw.listen()), [(1, 500)]);
 }
 
@@ -555,4 +558,44 @@ proptest! {
         }
         prop_assert_eq!(with.server.usage().open, without.server.usage().open);
     }
+}
+
+#[test]
+fn who_has_said_goodbye_is_acknowledged_before_another_has_the_socket() {
+    let mut raw = Raw::new();
+    raw.server.add_backlog(backlog(4));
+    let mut listener = common::listen(&mut raw.server, PORT);
+    let mut four: Vec<_> = (0..4)
+        .map(|number| {
+            let seq = raw.shake(1000 + number);
+            (raw.server.accept(&mut listener).unwrap().0, seq)
+        })
+        .collect();
+    assert_eq!(syn(&mut raw, 2000, 5), [], "it is held");
+
+    // The first is told that it is over, and then says so too, with octets in front; at that moment it is closed.
+    let (mut socket, number) = four.remove(0);
+    raw.server.shutdown(&mut socket).unwrap();
+    raw.listen();
+    raw.say(1000, TcpControl::None, 101, Some(number + 2), b"hello");
+    raw.say(1000, TcpControl::Fin, 106, Some(number + 2), &[]);
+    let mut said = raw.poll();
+    assert_eq!(
+        receive(&mut raw.server, &mut socket, 9),
+        Ok(b"hello".to_vec())
+    );
+    close(&mut raw.server, socket);
+    said.extend(raw.listen());
+    raw.now += Duration::from_millis(10);
+    said.extend(raw.listen());
+    let acknowledged = said
+        .iter()
+        .any(|(port, _, _, ack, _)| *port == 1000 && *ack == Some(TcpSeqNumber(107)));
+    assert!(acknowledged, "{said:?}");
+    assert!(
+        !said
+            .iter()
+            .any(|(_, control, ..)| *control == TcpControl::Rst)
+    );
+    assert_eq!(answered(&said), [(2000, 5)]);
 }

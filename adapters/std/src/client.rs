@@ -56,22 +56,9 @@ impl Client {
     /// Connects to the first address of `addr` that answers, each within 10 seconds.
     ///
     /// # Errors
-    /// [`Error::Connect`], for the last address that was tried.
+    /// Those of [`connect`]; [`Error::Transport`].
     pub fn connect(addr: impl ToSocketAddrs) -> Result<Self, Error> {
-        let connect_error = |address, source| Error::Connect { address, source };
-        let addresses = addr
-            .to_socket_addrs()
-            .map_err(|error| connect_error(None, error))?;
-        let nothing = io::Error::new(ErrorKind::NotFound, "the name has no address");
-        let mut failure = connect_error(None, nothing);
-        for address in addresses {
-            let connected = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT);
-            match connected.and_then(Self::from_stream) {
-                Ok(client) => return Ok(client),
-                Err(error) => failure = connect_error(Some(address), error),
-            }
-        }
-        Err(failure)
+        Self::from_stream(connect(addr)?).map_err(Error::Transport)
     }
 
     /// A client over a connection that was made elsewhere, and that carried no frames yet.
@@ -194,6 +181,26 @@ impl Client {
         let mut fds = [PollFd::new(&self.stream, events)];
         poll::wait(&mut fds, timeout).map_err(Error::Transport)
     }
+}
+
+/// A connection to the first address of `addr` that answers, each within 10 seconds, without frames.
+///
+/// # Errors
+/// [`Error::Connect`], for the last address that was tried.
+pub fn connect(addr: impl ToSocketAddrs) -> Result<TcpStream, Error> {
+    let connect_error = |address, source| Error::Connect { address, source };
+    let addresses = addr
+        .to_socket_addrs()
+        .map_err(|error| connect_error(None, error))?;
+    let nothing = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    let mut failure = connect_error(None, nothing);
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = connect_error(Some(address), error),
+        }
+    }
+    Err(failure)
 }
 
 /// A request on its way out.

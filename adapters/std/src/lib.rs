@@ -4,8 +4,11 @@
 //! - [`transfer`] moves files: [`get`](transfer::get), [`put`](transfer::put).
 //! - [`tcp::Server`] serves one thread a connection, [`udp::Server`] carries each request out once. Both make a service
 //!   for each peer, of `unstick_core::services` or of your own, keep to [`Limits`] and end with a [`Shutdown`].
+//! - [`bare`] has servers for what is not framed, as short to use as Python's `socketserver`, which they are shown beside.
 //! - [`Shell`] is the operation `exec`; [`Directory`] is what `get`, `put`, `list` and `stat` are about.
 
+mod accept;
+pub mod bare;
 mod client;
 #[cfg(unix)]
 pub mod directory;
@@ -20,7 +23,7 @@ pub mod transfer;
 pub mod udp;
 mod wake;
 
-pub use client::{Body, Client, Error, Frame, Replies};
+pub use client::{Body, Client, Error, Frame, Replies, connect};
 #[cfg(unix)]
 pub use directory::Directory;
 pub use limits::{HEADER_CAPACITY, Limits};

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// them is part of every connection.
 pub const HEADER_CAPACITY: usize = 16 * 1024;
 
+/// How long what a server does for a peer may go on when that will send no more: one that has closed its socket
+/// looks the same as one that has closed only its sending side.
+pub(crate) const HANGUP_GRACE: Duration = Duration::from_millis(300);
+
 /// The limits of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {

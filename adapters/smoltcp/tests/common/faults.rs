@@ -68,9 +68,9 @@ pub fn pair<const TCP: usize, const SOCKETS: usize>(
 ) -> Pair<TCP, SOCKETS> {
     let buffer = if faults.max_size > 0 { 512 } else { 4096 };
     // A handshake and a goodbye may take a while on such a wire: each end loses so many frames, of both directions, and
-    // smoltcp waits up to 60 s before it sends one again.
+    // smoltcp waits up to two minutes before it sends one again.
     let settings = Settings {
-        handshake: Duration::from_secs(60),
+        handshake: Duration::from_secs(1_000),
         close: Duration::from_secs(3_000),
         connect: Duration::from_secs(3_000),
         ..Settings::default()

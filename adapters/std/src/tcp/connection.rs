@@ -1,7 +1,7 @@
 //! One connection's thread: moves octets between a socket and core's [`Session`].
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown as Direction, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -9,19 +9,14 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use unstick_core::{Code, Connection, Needs, Phase, Refusal, Service, Session, Timeouts};
 
-use crate::limits::{HEADER_CAPACITY, Limits};
+use crate::accept::close;
+use crate::limits::{HANGUP_GRACE, HEADER_CAPACITY, Limits};
 use crate::poll::{is_ready, wait_until};
 use crate::shutdown::Shutdown;
 use crate::wake::WakePipe;
 
 /// Octets that are read, and written, at a time.
 const BUFFER_LEN: usize = 16 * 1024;
-/// How long a service may go on for a peer that will send no more: one that has closed its socket looks the
-/// same as one that has closed only its sending side.
-const HANGUP_GRACE: Duration = Duration::from_millis(300);
-/// How long a closed connection takes in what its peer still sends: closing with octets unread would reset
-/// the connection, and the reset would overtake the last frame.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// When a peer that was told `busy` may try again, in milliseconds.
 pub(super) const RETRY_AFTER_MS: u32 = 1000;
 
@@ -85,7 +80,7 @@ impl<'a, S: Service> Peer<'a, S> {
                 Needs::Read => self.read()?,
                 Needs::Write => self.write()?,
                 Needs::Service => self.await_service()?,
-                Needs::Close => return self.linger(),
+                Needs::Close => return self.close(),
             }
         }
     }
@@ -253,24 +248,10 @@ impl<'a, S: Service> Peer<'a, S> {
     }
 
     /// Closes so that the peer gets the last frame whole.
-    fn linger(self) -> io::Result<()> {
+    fn close(self) -> io::Result<()> {
         if let Some(fault) = self.session.connection().fault() {
             tracing::info!("closing: {fault}");
         }
-        self.stream.shutdown(Direction::Write)?;
-        let mut ended = self.session.has_ended();
-        let end = Instant::now() + LINGER;
-        while !ended && Instant::now() < end {
-            match (&mut &*self.stream).read(&mut [0; 4096]) {
-                Ok(octets) => ended = octets == 0,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let stream = PollFd::from_borrowed_fd(self.stream.as_fd(), PollFlags::IN);
-                    wait_until(&mut [stream], Some(end))?;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        close(self.stream, self.session.has_ended())
     }
 }

@@ -43,24 +43,17 @@ impl Client {
     /// # Errors
     /// If the address is none, or the system has no socket for it.
     pub fn connect(addr: impl ToSocketAddrs) -> io::Result<Self> {
-        let mut last = io::Error::new(ErrorKind::InvalidInput, "the name has no address");
-        for server in addr.to_socket_addrs()? {
-            match connect_to(server) {
-                Ok(socket) => {
-                    return Ok(Self {
-                        socket,
-                        server,
-                        // Not where an earlier client on the same port began: the server may know its ids.
-                        next_id: RandomState::new().hash_one(server) as u32,
-                        first_pause: FIRST_PAUSE,
-                        datagram: vec![0; usize::from(u16::MAX) + 1],
-                        header: Vec::new(),
-                    });
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        let socket = connect(addr)?;
+        let server = socket.peer_addr()?;
+        Ok(Self {
+            socket,
+            server,
+            // Not where an earlier client on the same port began: the server may know its ids.
+            next_id: RandomState::new().hash_one(server) as u32,
+            first_pause: FIRST_PAUSE,
+            datagram: vec![0; usize::from(u16::MAX) + 1],
+            header: Vec::new(),
+        })
     }
 
     /// The same with another pause before a request is first sent again, instead of 200 ms: a little more
@@ -171,6 +164,21 @@ impl Client {
             _ => Error::Io(error),
         }
     }
+}
+
+/// A socket that sends to and receives from the first address of `addr` that there is a way to, without frames.
+///
+/// # Errors
+/// If the address is none, or the system has no socket for it.
+pub fn connect(addr: impl ToSocketAddrs) -> io::Result<UdpSocket> {
+    let mut last = io::Error::new(ErrorKind::InvalidInput, "the name has no address");
+    for server in addr.to_socket_addrs()? {
+        match connect_to(server) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// A socket that receives from `server` only.

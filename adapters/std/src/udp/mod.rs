@@ -30,13 +30,19 @@ mod cache;
 mod client;
 mod server;
 
-pub use client::{Client, Error};
+pub use client::{Client, Error, connect};
 pub use server::Server;
 
-use std::net::UdpSocket;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags};
 use socket2::SockRef;
+use tracing::debug;
 use unstick_core::{Code, DecodeError, Header, PREFIX_LEN, Refusal};
+
+use crate::poll::wait;
 
 /// The longest datagram, in octets: what UDP over IPv4 can carry.
 pub const MAX_DATAGRAM: usize = 65_507;
@@ -51,6 +57,30 @@ fn lengthen_queues(socket: &UdpSocket) {
     let socket = SockRef::from(socket);
     let _ = socket.set_recv_buffer_size(QUEUE_LEN);
     let _ = socket.set_send_buffer_size(QUEUE_LEN);
+}
+
+/// How long a full send queue is waited for; then the datagram is lost, as it might be anywhere on its way.
+const SEND_WAIT: Duration = Duration::from_millis(10);
+
+/// A server's socket, which does not wait.
+pub(crate) fn bind(addr: impl ToSocketAddrs) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(addr)?;
+    socket.set_nonblocking(true)?;
+    lengthen_queues(&socket);
+    Ok(socket)
+}
+
+/// Sends a datagram from a server's socket. If that fails it is lost, like others on their way.
+pub(crate) fn send(socket: &UdpSocket, datagram: &[u8], peer: SocketAddr) {
+    let mut sent = socket.send_to(datagram, peer);
+    if matches!(&sent, Err(error) if error.kind() == ErrorKind::WouldBlock) {
+        let mut queue = [PollFd::new(socket, PollFlags::OUT)];
+        let _ = wait(&mut queue, Some(SEND_WAIT));
+        sent = socket.send_to(datagram, peer);
+    }
+    if let Err(error) = sent {
+        debug!(%peer, len = datagram.len(), %error, "a datagram was not sent");
+    }
 }
 
 /// The header of the frame in `datagram`, which may have `max_header` octets, and the octets behind it.

@@ -15,14 +15,12 @@ use unstick_core::{
 };
 
 use super::cache::{self, Admission, Cache, Key, Overflow};
-use super::{MAX_DATAGRAM, lengthen_queues, open};
+use super::{MAX_DATAGRAM, bind, open, send};
 use crate::poll::wait;
 use crate::{HEADER_CAPACITY, Limits, Shutdown};
 
 /// How many frames of a reply the receiving thread sends itself: a long reply does not hold up the others.
 const INLINE_FRAMES: usize = 4;
-/// How long a full send queue is waited for; then the datagram is lost, as it might be anywhere on its way.
-const SEND_WAIT: Duration = Duration::from_millis(10);
 /// How many receives may fail in a row, and how long the server then pauses before each of the next.
 const FAILURES: u32 = 16;
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
@@ -52,11 +50,8 @@ impl Server {
     /// # Errors
     /// If the address cannot be had.
     pub fn bind(addr: impl ToSocketAddrs, limits: Limits) -> io::Result<Self> {
-        let socket = UdpSocket::bind(addr)?;
-        socket.set_nonblocking(true)?;
-        lengthen_queues(&socket);
         Ok(Self {
-            socket,
+            socket: bind(addr)?,
             limits,
             cache: Mutex::new(Cache::new(cache::MAX_OCTETS)),
         })
@@ -116,28 +111,11 @@ impl Server {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a datagram. If that fails it is lost, like others on their way: the client asks again.
-    fn send(&self, datagram: &[u8], peer: SocketAddr) {
-        let mut sent = self.socket.send_to(datagram, peer);
-        if is_kind(&sent, ErrorKind::WouldBlock) {
-            let mut queue = [PollFd::new(&self.socket, PollFlags::OUT)];
-            let _ = wait(&mut queue, Some(SEND_WAIT));
-            sent = self.socket.send_to(datagram, peer);
-        }
-        if let Err(error) = sent {
-            debug!(%peer, len = datagram.len(), %error, "a datagram was not sent");
-        }
-    }
-
     /// Answers what is not worth a place in the cache.
     fn refuse(&self, peer: SocketAddr, id: Option<u32>, refusal: Refusal) {
         debug!(%peer, id, code = %refusal.code, message = %refusal.message, "refused");
-        self.send(&error_frame(refusal, id, 0), peer);
+        send(&self.socket, &error_frame(refusal, id, 0), peer);
     }
-}
-
-fn is_kind<T>(result: &io::Result<T>, kind: ErrorKind) -> bool {
-    result.as_ref().is_err_and(|error| error.kind() == kind)
 }
 
 /// The frame that says so, behind `offset` octets of the reply's body.
@@ -262,7 +240,7 @@ where
                 Admission::Repeat(datagrams) => {
                     return datagrams
                         .iter()
-                        .for_each(|datagram| server.send(datagram, peer));
+                        .for_each(|datagram| send(&server.socket, datagram, peer));
                 }
                 Admission::InUse => {
                     debug!(%peer, id, "the id is in use: the request is passed over");
@@ -370,7 +348,7 @@ impl Answer<'_> {
             let mut cache = self.server.cache();
             cache.push(key, frame.into(), Instant::now())?;
         }
-        self.server.send(frame, self.peer);
+        send(&self.server.socket, frame, self.peer);
         self.offset += body_len(frame);
         Ok(())
     }
@@ -383,7 +361,7 @@ impl Answer<'_> {
         if let Some(key) = self.key {
             self.server.cache().push_refusal(key, frame[..].into());
         }
-        self.server.send(&frame, peer);
+        send(&self.server.socket, &frame, peer);
         self.finish();
     }
 

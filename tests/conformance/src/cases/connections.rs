@@ -119,6 +119,12 @@ fn in_a_row(target: &Target) -> Result<()> {
 }
 
 fn bursts(target: &Target) -> Result<()> {
+    // What is in front of a target may have a short queue of its own, and drop what does not fit, again and again: the one in
+    // front of a board in QEMU has a place for one.
+    let target = &Target {
+        patience: target.patience * 4,
+        ..target.clone()
+    };
     for number in 0..BURSTS {
         let start = Barrier::new(BURST);
         let client = |_| {

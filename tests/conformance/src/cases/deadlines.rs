@@ -51,16 +51,18 @@ fn trickle(target: &Target) -> Result<()> {
     thread::scope(|scope| {
         scope.spawn(move || {
             for octet in &octets[..octets.len() - 1] {
-                sender.offer(&[*octet]);
-                thread::sleep(pause);
-                if start.elapsed() > 2 * target.header_timeout {
+                // It is over when nobody takes it any more.
+                if sender.send(&[*octet]).is_err() || start.elapsed() > 2 * target.header_timeout {
                     return;
                 }
+                thread::sleep(pause);
             }
         });
         peer.error("deadline", None)?;
         took(start, target.header_timeout, target)?;
-        peer.end()
+        peer.end()?;
+        peer.close();
+        Ok(())
     })
 }
 
