@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use unstick_std::HEADER_CAPACITY;
 
 use crate::address::Address;
+use crate::files::args::{Get, Ls, Put, Stat};
 use crate::wire::Dialect;
 
 /// Frames over TCP and UDP: a server, and what it takes to talk to one.
@@ -36,6 +37,14 @@ pub enum Command {
     Echo(Echo),
     /// Run a command on the server: its output here, as it is written, and its exit code
     Exec(Exec),
+    /// Get a file from the server
+    Get(Get),
+    /// Put a file to the server
+    Put(Put),
+    /// List a directory of the server
+    Ls(Ls),
+    /// Say what the server knows of a file
+    Stat(Stat),
     /// Print what the server says of itself
     Info(Info),
     /// Ask again and again, and say how long each answer takes
@@ -75,6 +84,12 @@ pub struct Serve {
     /// Let whoever reaches the server run commands as its user; on loopback addresses only
     #[arg(long)]
     pub allow_exec: bool,
+    /// Let whoever reaches the server list and read the files in this directory
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Let them write there too
+    #[arg(long, requires = "root")]
+    pub writable: bool,
     /// Connections at once; the next is told `busy`
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
     pub max_connections: usize,

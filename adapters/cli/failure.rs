@@ -45,6 +45,15 @@ impl Failure {
         code
     }
 
+    /// The same with another sentence, if there is one.
+    pub fn map(self, change: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Told(sentence) => Self::Told(change(sentence)),
+            Self::Usage(sentence) => Self::Usage(change(sentence)),
+            Self::Unread => Self::Unread,
+        }
+    }
+
     /// What `doing` something failed with.
     pub fn io(doing: impl fmt::Display, error: &io::Error) -> Self {
         Self::Told(format!("{doing}: {}", plain(error)))

@@ -6,6 +6,7 @@ mod decode;
 mod echo;
 mod exec;
 mod failure;
+mod files;
 mod hex;
 mod info;
 mod nal;
@@ -13,6 +14,7 @@ mod peer;
 mod ping;
 mod printable;
 mod serve;
+mod services;
 mod wire;
 
 use std::process::ExitCode;
@@ -26,6 +28,10 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Echo(args) => echo::run(&args),
         Command::Exec(args) => exec::run(&args),
+        Command::Get(args) => files::get::run(&args),
+        Command::Put(args) => files::put::run(&args),
+        Command::Ls(args) => files::look::list(&args),
+        Command::Stat(args) => files::look::stat(&args),
         Command::Info(args) => info::run(&args),
         Command::Ping(args) => ping::run(&args),
         Command::Decode(args) => decode::run(&args),

@@ -17,11 +17,14 @@ use unstick_std::{HEADER_CAPACITY, Limits, Shutdown, WakePipe};
 
 use crate::failure::Failure;
 use crate::serve::{Listen, announce};
+use crate::services::Services;
 
 /// Octets that are read, and written, at a time.
 const BUFFER_LEN: usize = 16 * 1024;
 /// The longest datagram, and one octet more, so that none is cut unnoticed.
 const DATAGRAM_LEN: usize = MAX_DATAGRAM + 1;
+/// How many octets of a file are in a datagram. A reply is remembered if it has up to 8 frames, in [`MAX_DATAGRAM`] in all.
+const DATAGRAM_FRAME_LEN: u64 = 8 * 1024;
 /// How many replies over UDP are remembered.
 const REPLIES: usize = 64;
 
@@ -31,12 +34,12 @@ type Udp<'m, S> =
     UdpServer<'m, Stack, S, std_stack::Policy, HEADER_CAPACITY, DATAGRAM_LEN, MAX_DATAGRAM>;
 
 /// Serves until the shutdown.
-pub fn serve<S: Service>(
+pub fn serve(
     tcp: Option<Listen>,
     udp: Option<Listen>,
     limits: Limits,
     shutdown: &Shutdown,
-    factory: impl Fn() -> S,
+    services: &Services,
 ) -> Result<(), Failure> {
     let nal_limits = unstick_nal::Limits {
         max_header: limits.max_header,
@@ -55,7 +58,7 @@ pub fn serve<S: Service>(
         let (policy, mut address) = policy(&listen)?;
         let port = address.port();
         slots.resize_with(limits.max_connections, || Slot::FREE);
-        let server: Tcp<'_, S> = TcpServer::bind(&mut Stack, port, policy, nal_limits, &mut slots)
+        let server: Tcp<'_, _> = TcpServer::bind(&mut Stack, port, policy, nal_limits, &mut slots)
             .map_err(|error| listen.failure("tcp", &error.0))?;
         let port = std_stack::local_port(server.listener());
         address.set_port(port.map_err(|error| listen.failure("tcp", &error))?);
@@ -67,7 +70,7 @@ pub fn serve<S: Service>(
         let (policy, mut address) = policy(&listen)?;
         let port = address.port();
         entries.resize_with(REPLIES, || Entry::EMPTY);
-        let server: Udp<'_, S> = UdpServer::bind(
+        let server: Udp<'_, _> = UdpServer::bind(
             &mut Stack,
             port,
             policy,
@@ -87,7 +90,12 @@ pub fn serve<S: Service>(
         udp: udp_server,
         start: Instant::now(),
     };
-    let served = engine.run(shutdown, limits.grace, factory);
+    let served = engine.run(
+        shutdown,
+        limits.grace,
+        || services.stream(),
+        || services.datagram(DATAGRAM_FRAME_LEN),
+    );
     served.map_err(|error| Failure::io("the server stopped", &error))
 }
 
@@ -107,20 +115,21 @@ fn policy(listen: &Listen) -> Result<(std_stack::Policy, SocketAddr), Failure> {
     }
 }
 
-struct Engine<'m, S> {
+struct Engine<'m, S, D> {
     tcp: Option<Tcp<'m, S>>,
-    udp: Option<Udp<'m, S>>,
+    udp: Option<Udp<'m, D>>,
     /// The servers' clock counts from here.
     start: Instant,
 }
 
-impl<S: Service> Engine<'_, S> {
+impl<S: Service, D: Service> Engine<'_, S, D> {
     /// Passes, one after the other; sleeps when there is nothing to do.
     fn run(
         mut self,
         shutdown: &Shutdown,
         grace: Duration,
-        factory: impl Fn() -> S,
+        stream: impl Fn() -> S,
+        datagram: impl Fn() -> D,
     ) -> io::Result<()> {
         let mut wake = WakePipe::new()?;
         let waker = wake.waker();
@@ -137,7 +146,7 @@ impl<S: Service> Engine<'_, S> {
             let mut moved = false;
             let connected = |peer| {
                 debug!(%peer, "connected");
-                factory()
+                stream()
             };
             if let Some(tcp) = &mut self.tcp {
                 match tcp.poll_with(&mut cx, &mut Stack, now, connected) {
@@ -152,7 +161,7 @@ impl<S: Service> Engine<'_, S> {
             if let Some(udp) = &mut self.udp {
                 // Nothing else is said: datagrams get lost.
                 moved |= udp
-                    .poll_with(&mut cx, &mut Stack, now, |_| factory())
+                    .poll_with(&mut cx, &mut Stack, now, |_| datagram())
                     .is_ok();
             }
             if moved {

@@ -11,18 +11,17 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
-use unstick_core::services::{Echo, Info};
-use unstick_core::{Route, Service};
-use unstick_std::{Limits, Shell, Shutdown, shell, tcp, udp};
+use unstick_std::{Limits, Shutdown, shell, tcp, udp};
 
 use crate::address::Address;
 use crate::args::{Engine, Serve};
 use crate::failure::Failure;
 use crate::nal;
+use crate::services::Services;
 use crate::wire;
 
-/// How many octets of an echo are held while they wait to be sent back.
-const ECHO_LEN: usize = 4 * 1024;
+/// How many octets of a file are in a datagram: with its header it fits one packet of an Ethernet.
+const DATAGRAM_FRAME_LEN: u64 = 1024;
 
 /// Serves until a signal says to stop.
 pub fn run(args: Serve) -> Result<ExitCode, Failure> {
@@ -39,6 +38,10 @@ pub fn run(args: Serve) -> Result<ExitCode, Failure> {
         let sentence = "--engine nal speaks frames only: leave --wire out, or --engine";
         return Err(Failure::Usage(sentence.to_owned()));
     }
+    if args.dialect.is_older() && args.root.is_some() {
+        let sentence = "files go in frames only: leave --wire out, or --root";
+        return Err(Failure::Usage(sentence.to_owned()));
+    }
     let tcp = tcp
         .map(|address| resolve(&address, args.allow_exec))
         .transpose()?;
@@ -52,10 +55,9 @@ pub fn run(args: Serve) -> Result<ExitCode, Failure> {
     stop_when_signalled(shutdown.clone()).map_err(|error| cannot_start(&error))?;
 
     let limits = limits(&args);
+    let services = Services::new(&args, udp.is_some())?;
     if args.engine == Engine::Nal {
-        let info = info_of(&args, udp.is_some());
-        let factory = || service(info, args.allow_exec);
-        nal::serve(tcp, udp, limits, &shutdown, factory)?;
+        nal::serve(tcp, udp, limits, &shutdown, &services)?;
         info!("stopped");
         return Ok(ExitCode::SUCCESS);
     }
@@ -73,14 +75,13 @@ pub fn run(args: Serve) -> Result<ExitCode, Failure> {
         udp.as_ref().map(udp::Server::local_addr),
     )?;
 
-    let info = info_of(&args, udp.is_some());
-    let allow_exec = args.allow_exec;
-    let factory = |_peer: SocketAddr| service(info, allow_exec);
-    let heeded = &shutdown;
+    let (heeded, services) = (&shutdown, &services);
     side_by_side(
         &shutdown,
-        tcp.map(|server| move || server.serve_forever(heeded, factory)),
-        udp.map(|server| move || server.serve_forever(heeded, factory)),
+        tcp.map(|server| move || server.serve_forever(heeded, |_| services.stream())),
+        udp.map(|server| {
+            move || server.serve_forever(heeded, |_| services.datagram(DATAGRAM_FRAME_LEN))
+        }),
     )?;
     info!("stopped");
     Ok(ExitCode::SUCCESS)
@@ -128,35 +129,6 @@ pub fn announce(
 
 fn cannot_start(error: &io::Error) -> Failure {
     Failure::io("cannot start the server", error)
-}
-
-/// What answers a peer.
-fn service(info: Info, allow_exec: bool) -> impl Service + Send {
-    let shell = if allow_exec {
-        Shell::new()
-    } else {
-        Shell::disabled()
-    };
-    Echo::<ECHO_LEN>::new().or(info.into_service()).or(shell)
-}
-
-fn info_of(args: &Serve, with_udp: bool) -> Info {
-    Info {
-        name: env!("CARGO_PKG_NAME"),
-        version: env!("CARGO_PKG_VERSION"),
-        max_header: args.max_header as u64,
-        max_body: args.max_body,
-        max_datagram: if with_udp {
-            udp::MAX_DATAGRAM as u64
-        } else {
-            0
-        },
-        ops: if args.allow_exec {
-            &["echo", "exec", "info"]
-        } else {
-            &["echo", "info"]
-        },
-    }
 }
 
 fn limits(args: &Serve) -> Limits {

@@ -126,6 +126,14 @@ pub trait Route: Service {
     }
 }
 
+/// A place without a service serves nothing. `Option` has an `or` of its own: in front of another service it is
+/// `Route::or(option, other)`.
+impl<R: Route> Route for Option<R> {
+    fn serves(&self, op: &str) -> bool {
+        self.as_ref().is_some_and(|service| service.serves(op))
+    }
+}
+
 /// Two services behind one connection: see [`Route::or`].
 #[derive(Debug)]
 pub struct Or<A, B> {

@@ -291,6 +291,18 @@ fn a_request_goes_to_the_first_that_serves_its_op() {
         assert!(pairs().serves(op));
         assert_eq!(answer_once(pairs(), op, b"").body, answer);
     }
+    // A place without a service serves nothing.
+    let absent = named::<b'0'>("one");
+    let absent = Some(absent).filter(|_| false);
+    assert_eq!(
+        answer_once(Route::or(absent, pairs()), "one", b"").body,
+        b"1"
+    );
+    let present = Some(named::<b'0'>("one"));
+    assert_eq!(
+        answer_once(Route::or(present, pairs()), "one", b"").body,
+        b"0"
+    );
     for (op, name) in [(Some("four"), "four"), (Some(""), ""), (None, "")] {
         assert!(!pairs().serves(name));
         let message = format!("there is no op `{name}` here; `info` lists those there are");

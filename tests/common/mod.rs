@@ -60,9 +60,22 @@ impl Server {
         Self::spawn(true, arguments, Stdio::piped())
     }
 
+    /// Starts it in a shell that has done this before.
+    pub fn start_under(before: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        let script = format!("{before}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_unstick")]);
+        Self::run(command, true, arguments, Stdio::inherit())
+    }
+
     fn spawn(udp: bool, arguments: &[&str], log: Stdio) -> Self {
+        Self::run(unstick([""; 0]), udp, arguments, log)
+    }
+
+    fn run(mut command: Command, udp: bool, arguments: &[&str], log: Stdio) -> Self {
         let udp: &[&str] = if udp { &["--udp", "127.0.0.1:0"] } else { &[] };
-        let mut child = unstick(["serve", "--tcp", "127.0.0.1:0"])
+        let mut child = command
+            .args(["serve", "--tcp", "127.0.0.1:0"])
             .args(udp)
             .args(arguments)
             .stdin(Stdio::null())

@@ -41,6 +41,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
+    address: SocketAddr,
     decoder: Decoder<Reply, MAX_HEADER_LEN>,
     input: Box<[u8]>,
     start: usize,
@@ -63,13 +64,15 @@ impl Client {
     /// A client over a connection that was made elsewhere, and that carried no frames yet.
     ///
     /// # Errors
-    /// If the socket's options cannot be set.
+    /// If it is not connected, or the socket's options cannot be set.
     pub fn from_stream(stream: TcpStream) -> io::Result<Self> {
+        let address = stream.peer_addr()?;
         // A request's end must not wait for the acknowledgement of what went before it.
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Self {
             stream,
+            address,
             decoder: Decoder::new(),
             input: vec![0; BUFFER_LEN].into(),
             start: 0,
@@ -86,6 +89,18 @@ impl Client {
     /// If the connection is gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.stream.peer_addr()
+    }
+
+    /// Connects once more to the same address, in place of this connection; its deadline goes on.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub fn reconnect(&mut self) -> Result<(), Error> {
+        let address = self.address;
+        let deadline = self.deadline;
+        *self = Self::connect(address)?;
+        self.deadline = deadline;
+        Ok(())
     }
 
     /// When to give up with [`Error::Deadline`], whatever is going on then; never, at first.

@@ -1,6 +1,6 @@
 //! Where files are: the trait that a directory or a board's memory implements.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Name;
 use crate::head::{Code, Refusal};
@@ -225,7 +225,7 @@ pub struct Stat {
 }
 
 /// What a name is the name of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A file.
