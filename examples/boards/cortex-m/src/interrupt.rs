@@ -1,12 +1,10 @@
-//! The one interrupt besides the clock's, that of the network controller, and sleeping until there is one.
+//! The interrupts besides the clock's, and sleeping until there is one.
 
 use core::time::Duration;
 
 use cortex_m::asm;
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
-
-use crate::clock;
 
 /// What the processor finds in its table: a function.
 pub type Handler = unsafe extern "C" fn();
@@ -15,12 +13,17 @@ unsafe extern "C" {
     fn DefaultHandler();
 }
 
-/// The table of interrupts of a board that has `last` as the last one; the others are not in use.
+/// The table of interrupts up to `LEN` of a board that uses those of these numbers.
 ///
 /// The board puts it behind the processor's own, where cortex-m-rt has `.vector_table.interrupts`.
-pub const fn table<const LEN: usize>(last: Handler) -> [Handler; LEN] {
+pub const fn table<const LEN: usize>(handlers: &[(u16, Handler)]) -> [Handler; LEN] {
     let mut table: [Handler; LEN] = [DefaultHandler; LEN];
-    table[LEN - 1] = last;
+    let mut at = 0;
+    while at < handlers.len() {
+        let (number, handler) = handlers[at];
+        table[number as usize] = handler;
+        at += 1;
+    }
     table
 }
 
@@ -41,7 +44,8 @@ unsafe impl InterruptNumber for Number {
     }
 }
 
-/// Sleeps as [`responder::Board::sleep`] does, unless `has_frame` finds one; an interrupt tells of one that comes after.
+/// Sleeps as [`responder::Board::sleep`] does, unless `has_frame` finds one; an interrupt tells of one that comes after. A timer of
+/// the board ends the sleep in time.
 pub fn sleep(most: Option<Duration>, has_frame: impl FnOnce() -> bool) {
     if most == Some(Duration::ZERO) {
         return;
@@ -49,7 +53,6 @@ pub fn sleep(most: Option<Duration>, has_frame: impl FnOnce() -> bool) {
     critical_section::with(|_| {
         // What comes after this look is pending, and ends the sleep although interrupts are off.
         if !has_frame() {
-            most.into_iter().for_each(clock::set_alarm);
             asm::dsb();
             asm::wfi();
         }

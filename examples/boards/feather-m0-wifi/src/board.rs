@@ -17,7 +17,7 @@ use atsamd_hal::fugit::RateExtU32;
 use atsamd_hal::gpio::{PA17, PA21, Pin, Pins, PullUpInput, PushPullOutput};
 use atsamd_hal::pac::Peripherals;
 use atsamd_hal::sercom::spi;
-use board_cortex_m::{clock, interrupt, stack};
+use board_cortex_m::{clock, stack};
 use cortex_m::peripheral::SCB;
 use responder::StackUse;
 
@@ -93,13 +93,10 @@ impl Board {
         clock::now()
     }
 
-    /// Sleeps until the module has an event, or for that long; looks every millisecond.
+    /// Waits until the module has an event, or for that long. No timer is set up to wake the processor: it does not sleep.
     pub fn sleep(&mut self, most: Duration) {
         let until = self.now().saturating_add(most);
-        while self.event.is_high().unwrap_or(true) && self.now() < until {
-            let left = until.saturating_sub(self.now());
-            interrupt::sleep(Some(left.min(LOOK)), || false);
-        }
+        while self.event.is_high().unwrap_or(true) && self.now() < until {}
     }
 
     /// Switches the red LED.
@@ -123,15 +120,10 @@ impl Board {
     }
 }
 
-/// From look to look for an event of the module.
-const LOOK: Duration = Duration::from_millis(1);
-
 /// Waits for that long.
 pub fn pause(time: Duration) {
     let until = clock::now().saturating_add(time);
-    while clock::now() < until {
-        interrupt::sleep(Some(until.saturating_sub(clock::now())), || false);
-    }
+    while clock::now() < until {}
 }
 
 #[unsafe(no_mangle)]

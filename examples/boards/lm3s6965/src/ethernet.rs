@@ -2,7 +2,6 @@
 //!
 //! The controller has queues of 2 KiB of its own, and no DMA: the processor moves each word.
 
-use board_cortex_m::interrupt::{self, Handler};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 use static_cell::ConstStaticCell;
@@ -45,12 +44,8 @@ const BURST: usize = 4;
 /// The controller's place in the table of interrupts (chapter 2.5, table 2-9).
 pub(crate) const INTERRUPT: u16 = 42;
 
-#[unsafe(link_section = ".vector_table.interrupts")]
-#[unsafe(no_mangle)]
-static __INTERRUPTS: [Handler; INTERRUPT as usize + 1] = interrupt::table(on_frame);
-
 /// A frame has arrived: the program goes on behind its `wfi`, and looks.
-extern "C" fn on_frame() {
+pub(crate) extern "C" fn on_frame() {
     write(RIS, IM_RXINT);
 }
 

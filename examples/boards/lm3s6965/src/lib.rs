@@ -6,11 +6,13 @@
 mod console;
 mod ethernet;
 mod registers;
+mod ticks;
 
 use core::fmt;
 use core::time::Duration;
 
-use board_cortex_m::{clock, interrupt, stack};
+use board_cortex_m::interrupt::{self, Handler};
+use board_cortex_m::{clock, stack};
 use cortex_m::peripheral::SCB;
 use responder::StackUse;
 
@@ -18,6 +20,13 @@ pub use ethernet::Ethernet;
 
 /// The main oscillator's 8 MHz are not used: the processor runs at what it has after a reset (chapter 5.2.4; QEMU's too).
 const FREQUENCY: u32 = 12_500_000;
+
+#[unsafe(link_section = ".vector_table.interrupts")]
+#[unsafe(no_mangle)]
+static __INTERRUPTS: [Handler; ethernet::INTERRUPT as usize + 1] = interrupt::table(&[
+    (ticks::INTERRUPT, ticks::on_tick),
+    (ethernet::INTERRUPT, ethernet::on_frame),
+]);
 
 /// The board, but for its Ethernet controller.
 #[derive(Debug)]
@@ -32,7 +41,9 @@ impl Board {
         console::start();
         clock::start(peripherals.SYST, FREQUENCY);
         let ethernet = Ethernet::start(&<Self as responder::Board>::MAC);
+        ticks::start();
         interrupt::enable(ethernet::INTERRUPT);
+        interrupt::enable(ticks::INTERRUPT);
         Some((Self(()), ethernet))
     }
 }

@@ -28,9 +28,9 @@ fn set(at: usize, bits: u32) {
     write(at, read(at) | bits);
 }
 
-/// Has the parts that are used run: UART 0, Ethernet, ports A and F.
+/// Has the parts that are used run: UART 0, timer 0, Ethernet, ports A and F.
 pub(crate) fn enable_clocks() {
-    set(RCGC1, 1);
+    set(RCGC1, 1 << 16 | 1);
     set(RCGC2, 1 << 30 | 1 << 28 | 1 << 5 | 1);
     // Three clocks have to pass before a part may be used.
     cortex_m::asm::delay(3);

@@ -3,7 +3,6 @@
 //! The controller has queues of its own, of 10,560 octets for what arrives and 4,608 for what leaves, and no DMA: the
 //! processor moves each word. QEMU has a LAN9118 in its place, which differs in nothing that is used here.
 
-use board_cortex_m::interrupt::{self, Handler};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 use static_cell::ConstStaticCell;
@@ -74,14 +73,10 @@ type Frame = [[u8; 4]; FRAME_WORDS];
 /// The controller's place in the table of interrupts (AN385, interrupts).
 pub(crate) const INTERRUPT: u16 = 13;
 
-#[unsafe(link_section = ".vector_table.interrupts")]
-#[unsafe(no_mangle)]
-static __INTERRUPTS: [Handler; INTERRUPT as usize + 1] = interrupt::table(on_frame);
-
 /// A frame has arrived: the program goes on behind its `wfi`, and looks.
 ///
 /// The controller asks for the interrupt for as long as the frame is there, so it is silenced until the next [`watch`].
-extern "C" fn on_frame() {
+pub(crate) extern "C" fn on_frame() {
     write(INT_EN, 0);
 }
 

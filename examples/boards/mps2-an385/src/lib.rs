@@ -6,11 +6,13 @@
 mod console;
 mod ethernet;
 mod registers;
+mod ticks;
 
 use core::fmt;
 use core::time::Duration;
 
-use board_cortex_m::{clock, interrupt, stack};
+use board_cortex_m::interrupt::{self, Handler};
+use board_cortex_m::{clock, stack};
 use cortex_m::peripheral::SCB;
 use responder::StackUse;
 
@@ -19,8 +21,12 @@ pub use ethernet::Ethernet;
 /// What the processor and the console run at (AN385, clocks).
 const FREQUENCY: u32 = 25_000_000;
 
-/// A sleep at most. QEMU 7.2 looks at its user network only when something else wakes it, and what this controller sends does not.
-const NAP: Duration = Duration::from_millis(1);
+#[unsafe(link_section = ".vector_table.interrupts")]
+#[unsafe(no_mangle)]
+static __INTERRUPTS: [Handler; ethernet::INTERRUPT as usize + 1] = interrupt::table(&[
+    (ticks::INTERRUPT, ticks::on_tick),
+    (ethernet::INTERRUPT, ethernet::on_frame),
+]);
 
 /// The board, but for its Ethernet controller.
 #[derive(Debug)]
@@ -34,7 +40,9 @@ impl Board {
         console::start();
         clock::start(peripherals.SYST, FREQUENCY);
         let ethernet = Ethernet::start(<Self as responder::Board>::MAC);
+        ticks::start();
         interrupt::enable(ethernet::INTERRUPT);
+        interrupt::enable(ticks::INTERRUPT);
         Some((Self(()), ethernet))
     }
 }
@@ -52,8 +60,7 @@ impl responder::Board for Board {
     }
 
     fn sleep(&mut self, most: Option<Duration>) {
-        let most = most.map_or(NAP, |most| most.min(NAP));
-        interrupt::sleep(Some(most), ethernet::watch);
+        interrupt::sleep(most, ethernet::watch);
     }
 
     fn set_led(&mut self, on: bool) {
