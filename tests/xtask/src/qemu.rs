@@ -2,12 +2,14 @@
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::process::{self, Stdio, exit};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -93,11 +95,12 @@ impl Qemu {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command
+        let child = command
             .spawn()
             .with_context(|| format!("`{}` could not be started", line(&command)))?;
-        let console = lines(child.stdout.take().context("piped")?);
-        let words = lines(child.stderr.take().context("piped")?);
+        let mut child = Child::new(child)?;
+        let console = lines(child.0.stdout.take().context("piped")?);
+        let words = lines(child.0.stderr.take().context("piped")?);
         Ok(Self {
             child,
             address,
@@ -117,7 +120,7 @@ impl Qemu {
     /// # Errors
     /// If it does not.
     pub fn assert_running(&mut self) -> Result<()> {
-        match self.child.try_wait().context("its state")? {
+        match self.child.0.try_wait().context("its state")? {
             None => Ok(()),
             Some(status) => bail!("QEMU has ended ({status})"),
         }
@@ -125,9 +128,11 @@ impl Qemu {
 
     /// Why there was no line.
     fn failure(&mut self, board: &Board) -> anyhow::Error {
-        let ended = matches!(self.child.try_wait(), Ok(Some(_)));
+        // Its end may come a moment after that of its console.
+        thread::sleep(Duration::from_millis(100));
+        let ended = matches!(self.child.0.try_wait(), Ok(Some(_)));
         // Its words end when it does.
-        let _ = self.child.kill();
+        let _ = self.child.0.kill();
         let words: Vec<String> = self.words.iter().collect();
         let why = match ended {
             true => "QEMU has ended",
@@ -137,20 +142,63 @@ impl Qemu {
     }
 }
 
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// A process of QEMU: ended when this is dropped, or when a signal ends us.
+struct Child(process::Child);
+
+/// The processes there are.
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+impl Child {
+    fn new(child: process::Child) -> Result<Self> {
+        static WATCH: Once = Once::new();
+        let mut watched = Ok(());
+        WATCH.call_once(|| watched = end_with_us());
+        let child = Self(child);
+        running().push(Pid::from_child(&child.0));
+        watched.map(|()| child)
     }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Not before: until it has been waited for, no other process has its number.
+        let mut running = running();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        running.retain(|pid| *pid != Pid::from_child(&self.0));
+    }
+}
+
+fn running() -> MutexGuard<'static, Vec<Pid>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has a signal that ends us end all of them first.
+fn end_with_us() -> Result<()> {
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).context("signals cannot be caught")?;
+    thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            for pid in running().iter() {
+                let _ = kill_process(*pid, Signal::KILL);
+            }
+            exit(128 + signal);
+        }
+    });
+    Ok(())
 }
 
 /// The lines of a stream; as many as nobody asks for are kept, the others are lost.
 fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = sync_channel(KEPT);
     thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            // A firmware that starts over and over, or a flooded network, says a lot.
-            let _ = sender.try_send(line.trim_end().to_owned());
+        let mut stream = BufReader::new(stream);
+        let mut line = Vec::new();
+        // A firmware that has gone astray may say anything.
+        while stream.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+            // One that starts over and over, or a flooded network, says a lot.
+            let _ = sender.try_send(String::from_utf8_lossy(&line).trim_end().to_owned());
+            line.clear();
         }
     });
     receiver
@@ -178,20 +226,14 @@ fn taken(protocol: &str, port: u16) -> String {
 pub fn run(name: &str, port: u16) -> Result<()> {
     let board = Board::named(name)?;
     tools::provide(&board.needs())?;
-    let mut signals =
-        Signals::new([SIGINT, SIGTERM, SIGHUP]).context("signals cannot be caught")?;
     board.build()?;
     let mut qemu = Qemu::boot(board, Firmware::Responder, PORT, port)?;
     println!("listening tcp {}", qemu.address);
     println!("listening udp {}", qemu.address);
     loop {
-        if signals.pending().next().is_some() {
-            return Ok(());
-        }
-        match qemu.console.recv_timeout(Duration::from_millis(50)) {
+        match qemu.console.recv() {
             Ok(line) => eprintln!("{name}: {line}"),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(qemu.failure(board)),
+            Err(_) => return Err(qemu.failure(board)),
         }
     }
 }

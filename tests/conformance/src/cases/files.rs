@@ -1,5 +1,7 @@
 //! Files. The names are always the same few: a board has room for two, and nothing takes one away.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -16,9 +18,12 @@ const FILES: &str = "Files";
 const GET: &str = "`get`";
 const PUT: &str = "`put`";
 
-/// The files that are written here.
-const ONE: &str = "one.txt";
+/// The files that are written here. The first has a name as long as can be everywhere, and twice as long in JSON: it leaves little of a
+/// board's buffer.
+const ONE: &str = r#""""""""""""""""""""""""""""1.txt"#;
 const TWO: &str = "two.bin";
+/// How long an answer may take that is worked at without a pause.
+const ALONE: Duration = Duration::from_millis(1500);
 /// The longest content that every target has room for, in octets.
 const LEN: usize = 600;
 
@@ -87,6 +92,11 @@ pub(super) const CASES: &[Case] = &[
         name: "files: a body where there is none",
         section: FILES,
         run: bodies,
+    },
+    Case {
+        name: "files: work goes on by itself",
+        section: "`stat`",
+        run: goes_on,
     },
     Case {
         name: "files: over UDP, frame by frame",
@@ -345,11 +355,7 @@ fn interrupted_by(target: &Target, reset: bool) -> Result<()> {
         peer.error("not_found", more["id"].as_u64())
     })?;
     let kept = stat(&mut peer, ONE)?.get("partial").and_then(Value::as_u64);
-    // It need not be kept.
-    let Some(kept) = kept else {
-        return Ok(());
-    };
-    let kept = usize::try_from(kept)?;
+    let kept = usize::try_from(kept.context("no partial is kept")?)?;
     ensure!(kept <= LEN / 2, "{kept} octets were kept of {}", LEN / 2);
     let look = with(about("stat", ONE), json!({"offset": kept}));
     let frame = peer.ask(&look, b"")?;
@@ -376,11 +382,8 @@ fn no_room(target: &Target) -> Result<()> {
     let old = content(10, LEN);
     store(target, ONE, &old)?;
     let mut peer = target.served()?;
-    let header = format!(
-        r#"{{"op":"put","filename":"{ONE}","id":3,"total_size":{}}}"#,
-        u64::MAX
-    );
-    peer.send(&framed(header.as_bytes(), b"not all of it"))?;
+    let header = json!({"op": "put", "filename": ONE, "id": 3, "total_size": u64::MAX});
+    peer.send(&framed(header.to_string().as_bytes(), b"not all of it"))?;
     peer.error("too_large", Some(3))?;
     drop(peer);
     holds(&mut target.served()?, ONE, &old)
@@ -416,6 +419,7 @@ fn replaced(target: &Target) -> Result<()> {
     let contents = [content(12, LEN), content(13, LEN), content(14, 0)];
     store(target, TWO, &contents[0])?;
     at_once([true, false], |writes| {
+        let mut whole = 0;
         for round in 0..ROUNDS {
             if writes {
                 store(target, TWO, &contents[round % contents.len()])?;
@@ -437,8 +441,10 @@ fn replaced(target: &Target) -> Result<()> {
                     .iter()
                     .any(|content| got.octets == *content && got.sha256 == sha256(content));
                 ensure!(is_one, "{} octets that nobody put", got.octets.len());
+                whole += 1;
             }
         }
+        ensure!(writes || whole > 0, "it was gone {ROUNDS} times");
         Ok(())
     })
 }
@@ -600,6 +606,32 @@ fn all_frames(peer: &Datagrams, header: &Value) -> Result<Vec<Frame>> {
     })
     .with_context(|| format!("asked {header}"))?;
     Ok(frames.into_iter().map(|(_, frame)| frame).collect())
+}
+
+/// A digest takes a few steps where the buffer is short, and nobody asks again in between.
+fn goes_on(target: &Target) -> Result<()> {
+    /// Few enough, on a way on which each may be lost.
+    const ATTEMPTS: usize = 4;
+    let all = content(18, LEN);
+    store(target, ONE, &all)?;
+    let peer = Datagrams::new(target)?;
+    for _ in 0..ATTEMPTS {
+        let look = with(about("stat", ONE), json!({"offset": LEN}));
+        peer.send(&request(&look, b""))?;
+        while let Some(datagram) = peer.receive(ALONE)? {
+            let frame = one(&datagram)?;
+            if frame.id() != look["id"].as_u64() {
+                continue;
+            }
+            if frame.error() == Some("busy") {
+                break;
+            }
+            let digest = frame.header.get("sha256").and_then(Value::as_str);
+            ensure!(digest == Some(&sha256(&all)), "{frame:?}");
+            return Ok(());
+        }
+    }
+    bail!("{ATTEMPTS} times without an answer within {ALONE:?}, unless it is asked again")
 }
 
 fn over_udp(target: &Target) -> Result<()> {
