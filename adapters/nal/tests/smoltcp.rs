@@ -505,10 +505,12 @@ fn a_reset_while_it_is_told_busy_or_lingers() {
     for round in 0..50 {
         let (served, surplus) = (10 * round + 1, 10 * round + 2);
         let number = raw.shake(served);
-        // No frame: told so, and lingering.
-        raw.say(served, TcpControl::Psh, 101, Some(number + 1), &[0xff; 4]);
+        raw.say(served, TcpControl::Psh, 101, Some(number + 1), &[0xff]);
         poll(&mut raw, &mut server);
         raw.shake(surplus);
+        poll(&mut raw, &mut server);
+        // No frame: told so, and lingering.
+        raw.say(served, TcpControl::Psh, 102, Some(number + 1), &[0xff; 3]);
         poll(&mut raw, &mut server);
         assert_eq!(server.waits().count(), 2);
         raw.say(served, TcpControl::Rst, 105, None, &[]);
@@ -655,4 +657,26 @@ fn the_client_calls_out() {
         client.close(&mut board.pair.client).unwrap();
         board.assert_at_rest();
     }
+}
+
+#[test]
+fn a_slot_that_only_lingers_is_waited_for() {
+    let mut board = Board::new(4);
+    let mut held = vec![];
+    for _ in 0..4 {
+        let mut socket = board.pair.connect().unwrap();
+        // No frame: it is told so, and does not go away.
+        wire::send(&mut board.pair.client, &mut socket, b"\xff\xff\xff\xff").unwrap();
+        held.push(socket);
+    }
+    board.run();
+    assert_eq!((board.tcp.taken(), board.tcp.stats().faults), (4, 4));
+    board.peer(echo(b"hello"), true);
+    let outcomes = board.outcomes(1);
+    assert_eq!(served(&outcomes, b"hello"), 1);
+    assert_eq!(board.tcp.stats().refused, 0);
+    for socket in held {
+        wire::close(&mut board.pair.client, socket);
+    }
+    board.assert_at_rest();
 }

@@ -133,11 +133,14 @@ where
     }
 
     /// Whether a new peer would be accepted `now`: only then is the listening socket worth waiting for.
+    ///
+    /// A slot that lingers is free in a moment, and worth waiting for; a peer is told `busy` only if all serve.
     pub fn has_place(&self, now: Duration) -> bool {
+        let lingers = self.slots.iter().any(|slot| slot.gives_way().is_some());
+        let spare = || !lingers && self.spare.gives_way().is_none_or(|at| at <= now);
         self.stop.is_none()
             && self.accept_at <= now
-            && (self.spare.gives_way().is_none_or(|at| at <= now)
-                || self.slots.iter().any(|slot| can_take(slot, now)))
+            && (self.slots.iter().any(|slot| can_take(slot, now)) || spare())
     }
 
     /// When there is something to do unless a socket is ready before: how long a board may sleep.
