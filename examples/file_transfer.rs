@@ -33,7 +33,7 @@ fn with_server(root: &Path, ask: impl FnOnce(SocketAddr) -> Result<()>) -> Resul
 
 fn tell(what: &str, outcome: &Outcome) {
     let Outcome { len, kept, sha256 } = outcome;
-    println!("{what}: {len} octets, of which {kept} were there; sha256 {sha256}");
+    println!("{what}: {len} octets, {kept} of them there before; sha256 {sha256}");
 }
 
 /// Puts a file over a connection that breaks when half of it was read.

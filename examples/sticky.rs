@@ -77,12 +77,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     println!("\nAnd of 8 MiB in one send, to recvs with room for all of it:");
-    let mib = vec![0; 8 << 20];
+    let long = vec![0; 8 << 20];
+    let mut room = vec![0; long.len()];
     thread::scope(|scope| {
-        scope.spawn(|| (&sender).write_all(&mib));
+        scope.spawn(|| (&sender).write_all(&long));
         let (mut arrived, mut recvs, mut longest) = (0, 0, 0);
-        while arrived < mib.len() {
-            let len = (&reader).read(&mut vec![0; mib.len()])?;
+        while arrived < long.len() {
+            let len = (&reader).read(&mut room)?;
+            if len == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             (arrived, recvs, longest) = (arrived + len, recvs + 1, longest.max(len));
         }
         println!("  {recvs} recvs, the longest of {longest} octets");
@@ -99,7 +103,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     recv(&reader, 1024)?;
     reader.set_read_timeout(None)?;
 
-    println!("\nThe peer has closed: what it had sent is still there, then 0 for ever.");
+    println!("\nThe peer has closed: what it had sent is still there, then 0: the end.");
     send(&sender, "bye")?;
     drop(sender);
     for _ in 0..3 {
@@ -107,6 +111,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     println!("\nIn frames: the same two messages, in whatever pieces they are read.");
+    for text in ["hello", "world"] {
+        println!("  {}", frame(text)?.escape_ascii());
+    }
     for room in [1, 4, 1024] {
         let (mut sender, mut reader) = connection()?;
         let frames = [frame("hello")?, frame("world")?].concat();
