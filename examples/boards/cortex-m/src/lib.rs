@@ -4,7 +4,10 @@
 //! A board has a function `board_print` without a mangled name, which those write to: see its declaration in `fault.rs`.
 #![no_std]
 
+mod board;
 pub mod clock;
 mod fault;
 pub mod interrupt;
 pub mod stack;
+
+pub use board::{Board, Chip};

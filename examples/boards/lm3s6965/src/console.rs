@@ -1,7 +1,5 @@
 //! The console: UART 0, 115200 baud, 8N1 (chapter 12).
 
-use core::fmt::{self, Write};
-
 use crate::FREQUENCY;
 use crate::registers::{read, write};
 
@@ -28,20 +26,8 @@ pub(crate) fn start() {
     write(CTL, 1 | 1 << 8 | 1 << 9);
 }
 
-/// Writes a line; waits until it is on its way.
-pub(crate) fn print(line: fmt::Arguments<'_>) {
-    let _ = Console.write_fmt(line);
-    let _ = Console.write_str("\r\n");
-}
-
-struct Console;
-
-impl Write for Console {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for octet in text.bytes() {
-            while read(FR) & FR_TXFF != 0 {}
-            write(DR, u32::from(octet));
-        }
-        Ok(())
-    }
+/// Sends an octet; waits until there is room for it.
+pub(crate) fn send(octet: u8) {
+    while read(FR) & FR_TXFF != 0 {}
+    write(DR, u32::from(octet));
 }

@@ -2,7 +2,8 @@
 //!
 //! The controller has queues of 2 KiB of its own, and no DMA: the processor moves each word.
 
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use responder::Received;
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, TxToken};
 use smoltcp::time::Instant;
 use static_cell::ConstStaticCell;
 
@@ -127,16 +128,6 @@ fn store(frame: &mut [u8], at: usize, octets: &[u8]) {
     room.iter_mut()
         .zip(octets)
         .for_each(|(to, from)| *to = *from);
-}
-
-/// A frame that has arrived.
-#[derive(Debug)]
-pub struct Received<'a>(&'a [u8]);
-
-impl RxToken for Received<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
-        read(self.0)
-    }
 }
 
 /// Room for a frame to send.

@@ -9,12 +9,10 @@ mod registers;
 mod ticks;
 
 use core::fmt;
-use core::time::Duration;
 
+use board_cortex_m::Chip;
 use board_cortex_m::interrupt::{self, Handler};
-use board_cortex_m::{clock, stack};
-use cortex_m::peripheral::SCB;
-use responder::StackUse;
+use responder::print_line;
 
 pub use ethernet::Ethernet;
 
@@ -28,60 +26,42 @@ static __INTERRUPTS: [Handler; ethernet::INTERRUPT as usize + 1] = interrupt::ta
     (ethernet::INTERRUPT, ethernet::on_frame),
 ]);
 
-/// The board, but for its Ethernet controller.
+/// The chip.
 #[derive(Debug)]
-pub struct Board(());
+pub enum Lm3s6965 {}
 
-impl Board {
-    /// The board and its Ethernet controller; `None` but for the first time.
-    pub fn take() -> Option<(Self, Ethernet)> {
-        let mut peripherals = cortex_m::Peripherals::take()?;
-        stack::guard(&mut peripherals.MPU);
-        registers::enable_clocks();
-        console::start();
-        clock::start(peripherals.SYST, FREQUENCY);
-        let ethernet = Ethernet::start(&<Self as responder::Board>::MAC);
-        ticks::start();
-        interrupt::enable(ethernet::INTERRUPT);
-        interrupt::enable(ticks::INTERRUPT);
-        Some((Self(()), ethernet))
-    }
-}
+/// The board, but for its Ethernet controller.
+pub type Board = board_cortex_m::Board<Lm3s6965>;
 
-impl responder::Board for Board {
+impl Chip for Lm3s6965 {
     const NAME: &'static str = "lm3s6965";
     const MAC: [u8; 6] = [0x02, 0x00, 0x00, 0x69, 0x65, 0x01];
+    const FREQUENCY: u32 = FREQUENCY;
+    const INTERRUPTS: &'static [u16] = &[ticks::INTERRUPT, ethernet::INTERRUPT];
 
-    fn now(&self) -> Duration {
-        clock::now()
+    type Ethernet = Ethernet;
+
+    fn start() -> Ethernet {
+        registers::enable_clocks();
+        console::start();
+        ticks::start();
+        Ethernet::start(&Self::MAC)
     }
 
-    fn seed(&self) -> u64 {
-        clock::seed()
+    fn has_frame() -> bool {
+        ethernet::has_frame()
     }
 
-    fn sleep(&mut self, most: Option<Duration>) {
-        interrupt::sleep(most, ethernet::has_frame);
-    }
-
-    fn set_led(&mut self, on: bool) {
+    fn set_led(on: bool) {
         registers::set_led(on);
     }
 
-    fn print(&mut self, line: fmt::Arguments<'_>) {
-        console::print(line);
-    }
-
-    fn reset(&mut self) -> ! {
-        SCB::sys_reset()
-    }
-
-    fn stack() -> StackUse {
-        stack::usage()
+    fn send(octet: u8) {
+        console::send(octet);
     }
 }
 
 #[unsafe(no_mangle)]
 fn board_print(line: fmt::Arguments<'_>) {
-    console::print(line);
+    print_line(console::send, line);
 }

@@ -1,7 +1,5 @@
 //! The console: UART 0, 115200 baud, 8N1 (Cortex-M System Design Kit Technical Reference Manual, chapter 4.3).
 
-use core::fmt::{self, Write};
-
 use crate::FREQUENCY;
 use crate::registers::{read, write};
 
@@ -21,20 +19,8 @@ pub(crate) fn start() {
     write(CTRL, CTRL_TX_ENABLE);
 }
 
-/// Writes a line; waits until it is on its way.
-pub(crate) fn print(line: fmt::Arguments<'_>) {
-    let _ = Console.write_fmt(line);
-    let _ = Console.write_str("\r\n");
-}
-
-struct Console;
-
-impl Write for Console {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for octet in text.bytes() {
-            while read(STATE) & STATE_TX_FULL != 0 {}
-            write(DATA, u32::from(octet));
-        }
-        Ok(())
-    }
+/// Sends an octet; waits until there is room for it.
+pub(crate) fn send(octet: u8) {
+    while read(STATE) & STATE_TX_FULL != 0 {}
+    write(DATA, u32::from(octet));
 }

@@ -3,7 +3,8 @@
 //! The controller has queues of its own, of 10,560 octets for what arrives and 4,608 for what leaves, and no DMA: the
 //! processor moves each word. QEMU has a LAN9118 in its place, which differs in nothing that is used here.
 
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use responder::Received;
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, TxToken};
 use smoltcp::time::Instant;
 use static_cell::ConstStaticCell;
 
@@ -212,16 +213,6 @@ impl Device for Ethernet {
         capabilities.max_transmission_unit = FRAME_LEN;
         capabilities.max_burst_size = Some(BURST);
         capabilities
-    }
-}
-
-/// A frame that has arrived.
-#[derive(Debug)]
-pub struct Received<'a>(&'a [u8]);
-
-impl RxToken for Received<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
-        read(self.0)
     }
 }
 

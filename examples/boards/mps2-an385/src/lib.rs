@@ -9,12 +9,10 @@ mod registers;
 mod ticks;
 
 use core::fmt;
-use core::time::Duration;
 
+use board_cortex_m::Chip;
 use board_cortex_m::interrupt::{self, Handler};
-use board_cortex_m::{clock, stack};
-use cortex_m::peripheral::SCB;
-use responder::StackUse;
+use responder::print_line;
 
 pub use ethernet::Ethernet;
 
@@ -28,59 +26,41 @@ static __INTERRUPTS: [Handler; ethernet::INTERRUPT as usize + 1] = interrupt::ta
     (ethernet::INTERRUPT, ethernet::on_frame),
 ]);
 
-/// The board, but for its Ethernet controller.
+/// The processor and what the image has around it.
 #[derive(Debug)]
-pub struct Board(());
+pub enum An385 {}
 
-impl Board {
-    /// The board and its Ethernet controller; `None` but for the first time.
-    pub fn take() -> Option<(Self, Ethernet)> {
-        let mut peripherals = cortex_m::Peripherals::take()?;
-        stack::guard(&mut peripherals.MPU);
-        console::start();
-        clock::start(peripherals.SYST, FREQUENCY);
-        let ethernet = Ethernet::start(<Self as responder::Board>::MAC);
-        ticks::start();
-        interrupt::enable(ethernet::INTERRUPT);
-        interrupt::enable(ticks::INTERRUPT);
-        Some((Self(()), ethernet))
-    }
-}
+/// The board, but for its Ethernet controller.
+pub type Board = board_cortex_m::Board<An385>;
 
-impl responder::Board for Board {
+impl Chip for An385 {
     const NAME: &'static str = "mps2-an385";
     const MAC: [u8; 6] = [0x02, 0x00, 0x00, 0x03, 0x85, 0x01];
+    const FREQUENCY: u32 = FREQUENCY;
+    const INTERRUPTS: &'static [u16] = &[ticks::INTERRUPT, ethernet::INTERRUPT];
 
-    fn now(&self) -> Duration {
-        clock::now()
+    type Ethernet = Ethernet;
+
+    fn start() -> Ethernet {
+        console::start();
+        ticks::start();
+        Ethernet::start(Self::MAC)
     }
 
-    fn seed(&self) -> u64 {
-        clock::seed()
+    fn has_frame() -> bool {
+        ethernet::watch()
     }
 
-    fn sleep(&mut self, most: Option<Duration>) {
-        interrupt::sleep(most, ethernet::watch);
-    }
-
-    fn set_led(&mut self, on: bool) {
+    fn set_led(on: bool) {
         registers::set_led(on);
     }
 
-    fn print(&mut self, line: fmt::Arguments<'_>) {
-        console::print(line);
-    }
-
-    fn reset(&mut self) -> ! {
-        SCB::sys_reset()
-    }
-
-    fn stack() -> StackUse {
-        stack::usage()
+    fn send(octet: u8) {
+        console::send(octet);
     }
 }
 
 #[unsafe(no_mangle)]
 fn board_print(line: fmt::Arguments<'_>) {
-    console::print(line);
+    print_line(console::send, line);
 }

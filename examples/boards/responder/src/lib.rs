@@ -10,8 +10,11 @@ mod application;
 mod bare;
 mod board;
 mod commands;
+mod console;
 mod disk;
 mod files;
+#[cfg(feature = "smoltcp")]
+mod frame;
 pub mod memory;
 #[cfg(feature = "smoltcp")]
 mod network;
@@ -27,6 +30,9 @@ pub use application::{Application, BindError, PORT, Place, Remembered, TIMEOUTS,
 #[cfg(feature = "smoltcp")]
 pub use bare::bare;
 pub use board::Board;
+pub use console::print_line;
+#[cfg(feature = "smoltcp")]
+pub use frame::Received;
 pub use overflow::overflow;
 pub use place::{filled, made};
 #[cfg(feature = "smoltcp")]

@@ -1,6 +1,8 @@
 //! The console: a 16550, 115200 baud, 8N1 (PC16550D data sheet, chapter 8).
 
-use core::fmt::{self, Write};
+use core::fmt;
+
+use responder::print_line;
 
 use crate::registers::{read_octet, write_octet};
 
@@ -32,20 +34,13 @@ pub(crate) fn start() {
     write_octet(FCR, 0b111);
 }
 
-/// Writes a line; waits until it is on its way.
-pub(crate) fn print(line: fmt::Arguments<'_>) {
-    let _ = Console.write_fmt(line);
-    let _ = Console.write_str("\r\n");
+/// Sends an octet; waits until there is room for it.
+fn send(octet: u8) {
+    while read_octet(LSR) & LSR_THRE == 0 {}
+    write_octet(THR, octet);
 }
 
-struct Console;
-
-impl Write for Console {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for octet in text.bytes() {
-            while read_octet(LSR) & LSR_THRE == 0 {}
-            write_octet(THR, octet);
-        }
-        Ok(())
-    }
+/// Writes a line.
+pub(crate) fn print(line: fmt::Arguments<'_>) {
+    print_line(send, line);
 }

@@ -5,8 +5,9 @@ use core::mem;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use responder::Received;
 use riscv::asm;
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, TxToken};
 use smoltcp::time::Instant;
 use static_cell::ConstStaticCell;
 use virtio_drivers::PAGE_SIZE;
@@ -163,16 +164,6 @@ impl Device for Ethernet {
         capabilities.max_transmission_unit = FRAME_LEN;
         capabilities.max_burst_size = Some(queue::LEN);
         capabilities
-    }
-}
-
-/// A frame that has arrived.
-#[derive(Debug)]
-pub struct Received<'a>(&'a [u8]);
-
-impl RxToken for Received<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
-        read(self.0)
     }
 }
 
