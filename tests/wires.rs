@@ -308,6 +308,27 @@ fn what_one_receive_returns_is_one_request() {
 }
 
 #[test]
+fn a_browser_has_nothing_carried_out() {
+    let server = serve("raw", "utf-8", &["--allow-exec"]);
+    let mark = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("browser.mark");
+    let _ = fs::remove_file(&mark);
+    // What a page can have a browser send to a loopback address: the lines of the body would be commands.
+    let body = format!("touch '{}'\n", mark.display()).repeat(40);
+    for begin in [
+        "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        "GET /chat HTTP/1.1\r\n\r\n",
+    ] {
+        let mut peer = connect(&server.tcp);
+        // It is closed at any moment.
+        let _ = peer.write_all(format!("{begin}{body}").as_bytes());
+        assert_eq!(rest(&mut peer), "");
+        assert!(!mark.exists(), "{begin}");
+    }
+    let mut peer = connect(&server.tcp);
+    assert_eq!(say(&mut peer, b"echo on"), "on\n");
+}
+
+#[test]
 fn a_command_that_says_nothing_is_answered() {
     let server = serve("raw", "utf-8", &["--allow-exec"]);
     let mut peer = connect(&server.tcp);

@@ -156,8 +156,9 @@ impl Tree<'_> {
             let metadata = fs::symlink_metadata(path).ok()?;
             Some((metadata.dev(), metadata.ino()))
         };
-        if key(&to).is_some_and(|key| self.written.contains(&key)) {
-            let (name, to) = (Printable(name.as_str()), to.display());
+        if self.how.force && key(&to).is_some_and(|key| self.written.contains(&key)) {
+            let to = to.display().to_string();
+            let (name, to) = (Printable(name.as_str()), Printable(&to));
             let sentence = format!("{name}: {to} is another file of the same directory here");
             self.tally.add(Err(Failure::Told(sentence)));
             return Ok(());

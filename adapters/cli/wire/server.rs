@@ -63,9 +63,23 @@ struct Session {
     wire: Wire,
 }
 
+/// How a browser begins: HTTP, and TLS. Any page can have one send what it likes to a loopback address, line by line, and where
+/// commands are run these would be.
+const BROWSER: [&[u8]; 8] = [
+    b"GET /",
+    b"HEAD /",
+    b"POST /",
+    b"OPTIONS /",
+    b"PUT /",
+    b"DELETE /",
+    b"PATCH /",
+    b"\x16\x03",
+];
+
 impl Handler for Session {
-    fn handle(&mut self, stream: &mut Stream<'_>, _peer: SocketAddr) -> io::Result<()> {
+    fn handle(&mut self, stream: &mut Stream<'_>, peer: SocketAddr) -> io::Result<()> {
         let mut chunk = [0; CHUNK_LEN];
+        let mut first = true;
         loop {
             // What one receive returns is one request, whatever was sent: there is nothing else to go by.
             let len = stream.read(&mut chunk)?;
@@ -73,6 +87,11 @@ impl Handler for Session {
             if len == 0 || is_goodbye(chunk) {
                 return Ok(());
             }
+            if first && BROWSER.iter().any(|begin| chunk.starts_with(begin)) {
+                info!(%peer, "closed: it speaks like a browser");
+                return Ok(());
+            }
+            first = false;
             let body = self.answerer.answer(chunk, stream)?;
             reply::send(self.wire, body, &*stream)?;
         }
