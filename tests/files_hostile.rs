@@ -362,6 +362,12 @@ fn a_directory_without_an_end_is_not_held() {
     let address = liar(move |_| vec![(json!({}), lines.clone().into())]);
     let message = fails(place.command(["get", "-r", &address, "."]));
     assert!(message.contains("no end"), "{message}");
+    // Nor are directories in directories.
+    let entry = json!({"name": "a", "kind": "dir", "writable": true});
+    let lines = format!("{entry}\n").repeat(60_000);
+    let address = liar(move |_| vec![(json!({}), lines.clone().into())]);
+    let message = fails(place.command(["get", "-r", &address, "."]));
+    assert!(message.contains("no end"), "{message}");
     // Nor is a line.
     let address = liar(|_| vec![(json!({}), vec![b' '; 1 << 20])]);
     for arguments in [

@@ -80,8 +80,10 @@ fn tree(args: &Get) -> Result<ExitCode, Failure> {
     };
     // The names of directories, beneath the base, that are to be listed.
     let mut waiting = vec![None];
+    let mut held = 0;
     while let Some(relative) = waiting.pop() {
         let relative: Option<String> = relative;
+        held -= relative.as_deref().map_or(0, held_by);
         for entry in tree.list(relative.as_deref())? {
             let name = inside(relative.as_deref(), &entry.name);
             let full = inside(tree.base, &name);
@@ -94,7 +96,14 @@ fn tree(args: &Get) -> Result<ExitCode, Failure> {
                 continue;
             };
             match entry.kind {
-                Kind::Dir => waiting.push(Some(name)),
+                Kind::Dir => {
+                    held += held_by(&name);
+                    if held > LISTING_LEN {
+                        let sentence = "there is no end to the server's directories";
+                        return Err(Failure::Told(sentence.to_owned()));
+                    }
+                    waiting.push(Some(name));
+                }
                 // Only a part of it is there.
                 Kind::File if entry.size.is_none() && entry.partial.is_some() => {}
                 Kind::File => tree.file(full, beneath)?,
@@ -102,6 +111,11 @@ fn tree(args: &Get) -> Result<ExitCode, Failure> {
         }
     }
     tree.tally.end()
+}
+
+/// What a name takes that waits, in octets.
+fn held_by(name: &str) -> usize {
+    size_of::<Option<String>>() + name.len()
 }
 
 /// A directory that is being got.
