@@ -3,8 +3,8 @@
 mod common;
 mod files_common;
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -53,7 +53,23 @@ fn what_is_put_is_what_is_got() {
             passes(place.command(get));
             assert_eq!(place.read("got"), octets);
             assert!(fails(place.command(get)).contains("--force"));
-            passes(place.command(["get", "--force", "-o", "got", &server.tcp, "--", name]));
+            // One for reading only stays so; the half that is there is written on all the same.
+            fs::set_permissions(place.local("got"), Permissions::from_mode(0o444)).expect("ours");
+            place.write("got:part", &octets[..len / 2]);
+            let force = [
+                "get",
+                "--force",
+                "--resume",
+                "-o",
+                "got",
+                &server.tcp,
+                "--",
+                name,
+            ];
+            passes(place.command(force));
+            assert_eq!(place.read("got"), octets);
+            let metadata = fs::metadata(place.local("got")).expect("the file");
+            assert_eq!(metadata.permissions().mode() & 0o777, 0o444);
             fs::remove_file(place.local("got")).expect("the file");
         }
         for name in &names[6..] {

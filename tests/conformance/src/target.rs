@@ -25,6 +25,8 @@ pub struct Target {
     pub idle_timeout: Duration,
     /// How long an answer may take that is to come at once: a bound on every wait, not a figure to be met.
     pub patience: Duration,
+    /// What is between two connections of a burst: nothing, unless what is in front of the target has a short queue of its own.
+    pub pace: Duration,
     /// What all that is random begins with.
     pub seed: u64,
 }
@@ -55,6 +57,9 @@ impl Target {
             // QEMU's user network listens with a backlog of one: of a burst the host drops most, and repeats its handshakes
             // after 1, 2, 4, 8, 16 and 32 seconds.
             patience: Duration::from_secs(70),
+            // QEMU's user network has a queue for one; what does not fit is tried again by the host's kernel after 1, 3, 7 … seconds,
+            // and forgotten after a minute.
+            pace: Duration::from_millis(5),
             seed: 1,
         }
     }

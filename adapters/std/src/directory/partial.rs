@@ -40,6 +40,8 @@ pub struct Partial {
     place: Place,
     file: OwnedFd,
     len: u64,
+    /// The permissions that it gets when it becomes the file, if not those that it has.
+    mode: Option<Mode>,
     /// Nothing has the partial's name any more.
     gone: bool,
 }
@@ -56,6 +58,7 @@ impl Partial {
             place,
             file,
             len,
+            mode: None,
             gone: false,
         })
     }
@@ -77,10 +80,13 @@ impl Partial {
         Ok(())
     }
 
-    /// Gives the file to be the permissions of the one that it is to replace.
-    pub(crate) fn take_permissions(&self, replaced: &Stat) -> Result<(), Errno> {
+    /// Gives the file to be the permissions of the one that it is to replace: until then those at most, so that nobody else reads it,
+    /// but for its owner, who has to be able to go on.
+    pub(crate) fn take_permissions(&mut self, replaced: &Stat) -> Result<(), Errno> {
         let all = Mode::RWXU | Mode::RWXG | Mode::RWXO;
-        fchmod(&self.file, Mode::from_raw_mode(replaced.st_mode) & all)
+        let mode = Mode::from_raw_mode(replaced.st_mode) & all;
+        self.mode = Some(mode);
+        fchmod(&self.file, mode | Mode::RUSR | Mode::WUSR)
     }
 
     /// Writes octets from the front of `octets` at `offset`, and returns how many: at least 1, if there are any.
@@ -104,6 +110,9 @@ impl Partial {
     /// `EXIST` if there is one that is not to be overwritten. The partial is kept, unless it cannot be told what of it is
     /// stored.
     pub(crate) fn commit(mut self, overwrite: bool) -> Result<(), Errno> {
+        if let Some(mode) = self.mode {
+            fchmod(&self.file, mode)?;
+        }
         if let Err(error) = fsync(&self.file) {
             // What could not be stored may read as if it were.
             self.discard();

@@ -119,17 +119,20 @@ fn in_a_row(target: &Target) -> Result<()> {
 }
 
 fn bursts(target: &Target) -> Result<()> {
-    // What is in front of a target may have a short queue of its own, and drop what does not fit, again and again: the one in
-    // front of a board in QEMU has a place for one.
+    // A queue in front of the target may still be too short, and be tried again and again.
     let target = &Target {
         patience: target.patience * 4,
         ..target.clone()
     };
     for number in 0..BURSTS {
-        let start = Barrier::new(BURST);
-        let client = |_| {
+        let (start, connected) = (Barrier::new(BURST), Barrier::new(BURST));
+        let client = |client: usize| {
             start.wait();
-            let mut peer = Peer::connect(target)?;
+            thread::sleep(target.pace * u32::try_from(client)?);
+            let peer = Peer::connect(target);
+            // All are there, whoever is served, before the first one says anything.
+            connected.wait();
+            let mut peer = peer?;
             peer.offer(&request(&json!({"op": "echo", "id": 1}), b"burst"));
             let frame = peer.frame()?;
             if frame.error() == Some("busy") {

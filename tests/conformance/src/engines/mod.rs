@@ -76,6 +76,7 @@ fn target(tcp: SocketAddr, udp: SocketAddr, slots: usize) -> Target {
         header_timeout: HEADER_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
         patience: Duration::from_secs(20),
+        pace: Duration::ZERO,
         seed: 1,
     }
 }
