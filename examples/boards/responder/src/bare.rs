@@ -15,9 +15,6 @@ const PORT: u16 = 7;
 /// As many sockets as there are connections that the responder serves at once.
 const SOCKETS: usize = 4;
 
-/// As many octets are moved at a time as the responder moves.
-const PIECE_LEN: usize = 1024;
-
 /// Sends back what arrives, octet for octet, on TCP port 7. The sockets have buffers as long as the responder's.
 pub fn bare(mut board: impl Board, mut nic: impl Device) -> ! {
     static BUFFERS: ConstStaticCell<[[[u8; BUFFER_LEN]; 2]; SOCKETS]> =
@@ -61,9 +58,8 @@ fn echo(socket: &mut tcp::Socket<'_>) -> bool {
         return false;
     }
     let room = socket.send_capacity() - socket.send_queue();
-    let mut octets = [0; PIECE_LEN];
-    let most = room.min(PIECE_LEN);
-    let moved = socket.recv_slice(&mut octets[..most]).unwrap_or(0);
+    let mut octets = [0; BUFFER_LEN];
+    let moved = socket.recv_slice(&mut octets[..room]).unwrap_or(0);
     let _ = socket.send_slice(&octets[..moved]);
     moved > 0
 }
