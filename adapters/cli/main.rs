@@ -2,6 +2,7 @@
 
 mod address;
 mod args;
+mod chat;
 mod decode;
 mod echo;
 mod exec;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Echo(args) => echo::run(&args),
         Command::Exec(args) => exec::run(&args),
+        Command::Chat(args) => chat::run(&args),
         Command::Get(args) => files::get::run(&args),
         Command::Put(args) => files::put::run(&args),
         Command::Ls(args) => files::look::list(&args),
