@@ -66,7 +66,7 @@ impl Speech {
         if text.len() > MAX_TEXT_LEN {
             let len = text.len();
             return Err(format!(
-                "a line of {len} octets is too long: the limit is {MAX_TEXT_LEN}"
+                "a line of {len} octets is too long: the limit is {MAX_TEXT_LEN}; not sent"
             ));
         }
         if self.is_framed() {

@@ -96,7 +96,7 @@ fn line(input: &mut impl BufRead) -> Typed {
     } else if line.len() as u64 == most {
         return match skip_line(input) {
             Ok(()) => Typed::Wrong(format!(
-                "a line of more than {MAX_TEXT_LEN} octets is not sent"
+                "a line of more than {MAX_TEXT_LEN} octets is too long: not sent"
             )),
             Err(_) => Typed::End,
         };

@@ -204,7 +204,14 @@ impl Room {
 
     /// Whether what was sent is answered, or has had its time.
     fn is_settled(&self) -> bool {
-        !self.input.piped || (self.turn <= Instant::now() && !self.transport.is_sending())
+        let now = Instant::now();
+        let mut here = self.transport.here().into_iter();
+        let has_taken = |peer| {
+            self.transport
+                .patience(peer)
+                .is_none_or(|until| until <= now)
+        };
+        !self.input.piped || (self.turn <= now && here.all(has_taken))
     }
 
     /// Whether it is a piped line's turn.
@@ -217,9 +224,14 @@ impl Room {
             Ok(Order::Leave) => self.is_settled(),
             Ok(Order::Say(to, _)) => {
                 // A line is not spent on nobody.
-                let to = to.or(self.addressee);
-                let is_here = to.is_some_and(|to| here.contains(&to));
-                is_here && (!self.input.in_turn || self.turn <= Instant::now())
+                let to = to.or(self.addressee).filter(|to| here.contains(to));
+                let now = Instant::now();
+                let has_taken = |to| match self.transport.patience(to) {
+                    None => true,
+                    // Others are there to be talked to.
+                    Some(until) => self.side == Side::Operator && until <= now,
+                };
+                to.is_some_and(has_taken) && (!self.input.in_turn || self.turn <= now)
             }
             _ => true,
         }
@@ -312,9 +324,12 @@ impl Room {
 
     /// Waits until there may be something to do.
     fn wait(&self, reading: bool, wake: &mut WakePipe, shutdown: &Shutdown) -> io::Result<()> {
-        let turn = self.typed.as_ref().map(|_| self.turn);
-        let turn = turn.filter(|turn| *turn > Instant::now());
-        let deadlines = [self.transport.deadline(reading), self.leaving, turn];
+        // What was typed waits for its turn, or for a peer's patience to end.
+        let here = self.transport.here().into_iter();
+        let patience = here.filter_map(|peer| self.transport.patience(peer));
+        let turn = patience.chain([self.turn]);
+        let turn = turn.filter(|turn| self.typed.is_some() && *turn > Instant::now());
+        let deadlines = [self.transport.deadline(reading), self.leaving, turn.min()];
         let left = deadlines
             .into_iter()
             .flatten()
@@ -323,7 +338,8 @@ impl Room {
         // What is too long for the system is for ever.
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         let mut fds = vec![PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)];
-        if !shutdown.is_requested() {
+        // Once it is heeded it would be told of over and over.
+        if self.leaving.is_none() {
             fds.push(PollFd::new(shutdown, PollFlags::IN));
         }
         self.transport.watch(reading, &mut fds);

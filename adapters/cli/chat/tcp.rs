@@ -19,6 +19,8 @@ use crate::wire::is_browser;
 
 /// The most octets that wait for a peer to read.
 const MAX_WAITING: usize = 256 * 1024;
+/// How long a peer may take nothing of that before a piped line is refused rather than kept.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How many connections are accepted at a time.
 const ACCEPTED: usize = 16;
 /// How long not to accept after accepting has failed, for want of descriptors say.
@@ -48,6 +50,8 @@ struct Connection {
     stream: TcpStream,
     listener: Listener,
     waiting: Vec<u8>,
+    /// When it took some of that.
+    took: Instant,
     /// Nothing has come of it yet.
     fresh: bool,
 }
@@ -97,6 +101,7 @@ impl Tcp {
             stream,
             listener: self.speech.listener(),
             waiting: Vec::new(),
+            took: Instant::now(),
             fresh: true,
         };
         self.connections.insert(peer.number, connection);
@@ -262,7 +267,7 @@ impl Transport for Tcp {
         }
         connection.waiting.extend_from_slice(&octets);
         // What fails here is found out when it is looked for.
-        let _ = write(&connection.stream, &mut connection.waiting);
+        let _ = connection.write();
         Ok(())
     }
 
@@ -271,8 +276,9 @@ impl Transport for Tcp {
         self.close(peer.number, &goodbye);
     }
 
-    fn is_sending(&self) -> bool {
-        self.connections.values().any(|it| !it.waiting.is_empty())
+    fn patience(&self, peer: Peer) -> Option<Instant> {
+        let connection = self.connections.get(&peer.number)?;
+        (!connection.waiting.is_empty()).then(|| connection.took + PATIENCE)
     }
 
     fn has_parted(&self) -> bool {
@@ -281,6 +287,15 @@ impl Transport for Tcp {
 }
 
 impl Connection {
+    fn write(&mut self) -> io::Result<()> {
+        let waiting = self.waiting.len();
+        let written = write(&self.stream, &mut self.waiting);
+        if waiting == 0 || self.waiting.len() < waiting {
+            self.took = Instant::now();
+        }
+        written
+    }
+
     /// Writes and reads what goes without waiting.
     ///
     /// # Errors
@@ -291,7 +306,7 @@ impl Connection {
         buffer: &mut [u8],
         heard: &mut Vec<Heard>,
     ) -> Result<(), String> {
-        let written = write(&self.stream, &mut self.waiting);
+        let written = self.write();
         if !reading {
             return written.map_err(|error| plain(&error));
         }

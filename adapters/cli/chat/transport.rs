@@ -37,8 +37,8 @@ pub trait Transport {
     /// Says goodbye to a peer, who is not here from then on.
     fn part(&mut self, peer: Peer);
 
-    /// Whether a message is on its way that the peer may yet answer for.
-    fn is_sending(&self) -> bool;
+    /// Until when to wait for a peer to take what was sent to it; `None` if it has.
+    fn patience(&self, peer: Peer) -> Option<Instant>;
 
     /// Whether every goodbye has come to its end.
     fn has_parted(&self) -> bool;

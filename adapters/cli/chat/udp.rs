@@ -387,8 +387,14 @@ impl Transport for Udp {
         self.here.remove(&peer.number);
     }
 
-    fn is_sending(&self) -> bool {
-        self.here.values().any(|one| !one.waiting.is_empty())
+    fn patience(&self, peer: Peer) -> Option<Instant> {
+        let correspondent = self.here.get(&peer.number)?;
+        // Then it is gone, and not told of again.
+        let begun = correspondent
+            .sending
+            .as_ref()
+            .map_or_else(Instant::now, |it| it.begun);
+        (!correspondent.waiting.is_empty()).then(|| begun + PATIENCE)
     }
 
     fn has_parted(&self) -> bool {
