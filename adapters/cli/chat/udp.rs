@@ -26,6 +26,8 @@ const MAX_WAITING: usize = 64;
 const MAX_SEEN: usize = 1024;
 /// How many datagrams are taken at a time.
 const RECEIVED: usize = 64;
+/// A peer that answers, and of whom nothing was heard for this long, is asked whether it is there: with an empty message.
+const PROBE: Duration = Duration::from_secs(10);
 /// A peer of whom nothing was heard for this long is not counted any more.
 const SILENCE: Duration = Duration::from_secs(600);
 
@@ -48,6 +50,8 @@ pub struct Udp {
 struct Correspondent {
     peer: Peer,
     heard: Instant,
+    /// It knows of answers.
+    answers: bool,
     waiting: VecDeque<(u32, Vec<u8>)>,
     /// Of the first that waits.
     sending: Option<Sending>,
@@ -94,6 +98,7 @@ impl Udp {
         let correspondent = Correspondent {
             peer,
             heard: Instant::now(),
+            answers: false,
             waiting: VecDeque::new(),
             sending: None,
         };
@@ -171,6 +176,9 @@ impl Udp {
                     {
                         self.hear(heard, from, events);
                     }
+                    if let (Some(_), Some(found)) = (head.id, self.find(from)) {
+                        found.answers = true;
+                    }
                     head.id.map(frame::answer)
                 }
                 Meaning::Unknown(refusal) | Meaning::TooLarge(refusal) => {
@@ -204,6 +212,7 @@ impl Udp {
         let all = self.here.values_mut().chain(&mut self.parting);
         for correspondent in all.filter(|one| one.peer.address == from) {
             correspondent.heard = Instant::now();
+            correspondent.answers = true;
             if correspondent.waiting.front().map(|(id, _)| *id) == id {
                 correspondent.waiting.pop_front();
                 correspondent.sending = None;
@@ -266,6 +275,19 @@ impl Udp {
             }
             !silent
         });
+    }
+
+    /// Asks those who have been silent whether they are there.
+    fn probe(&mut self) {
+        let silent = self.here.values_mut().filter(|one| {
+            let silent = one.heard.elapsed() >= PROBE;
+            one.answers && silent && one.waiting.is_empty()
+        });
+        for one in silent {
+            let id = self.next_id;
+            one.waiting.push_back((id, frame::message("", id)));
+            self.next_id = id.wrapping_add(1);
+        }
     }
 
     /// Sends what is due.
@@ -333,7 +355,8 @@ impl Transport for Udp {
         let all = self.here.values().chain(&self.parting);
         let repetitions = all.filter_map(|one| match &one.sending {
             Some(sending) => Some(sending.again.min(sending.begun + PATIENCE)),
-            None => (!one.waiting.is_empty()).then(Instant::now),
+            None if !one.waiting.is_empty() => Some(Instant::now()),
+            None => one.answers.then(|| one.heard + PROBE),
         });
         let forgetting = self.here.values().map(|one| one.heard + SILENCE);
         let forgetting = forgetting.filter(|_| self.operator.is_none());
@@ -344,6 +367,7 @@ impl Transport for Udp {
         // Whose answers are not taken is not to be told that they are late.
         if reading {
             self.receive(events);
+            self.probe();
             self.pump(events);
             self.forget(events);
         }
