@@ -388,6 +388,19 @@ fn help_and_version_are_on_standard_output() {
 }
 
 #[test]
+fn what_is_printed_to_nobody_ends_without_a_word() {
+    for arguments in [&["completions", "zsh"][..], &["man"], &["man", "serve"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut child = unstick(arguments);
+        let child = child.stdout(writer).stderr(Stdio::piped()).spawn();
+        let mut child = Running(child.expect("it starts"));
+        assert_eq!(child.exit().code(), Some(141), "{arguments:?}");
+        assert_eq!(child.stderr().rest(), [""; 0], "{arguments:?}");
+    }
+}
+
+#[test]
 fn decode_prints_frames_and_says_where_they_end() {
     const HEX: &str = "\
         00000000: 2300 0000 7b22 6f70 223a 2265 6368 6f22  #...{\"op\":\"echo\"\n\

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use unstick_std::HEADER_CAPACITY;
 
 use crate::address::Address;
@@ -16,16 +17,17 @@ use crate::wire::Dialect;
 ///
 /// A frame is a prefix, a JSON header and a body, so that messages neither stick together nor come in pieces.
 #[derive(Debug, Parser)]
-#[command(name = "unstick", version, after_help = EXIT_CODES)]
+#[command(name = "unstick", version, after_help = format!("{ADDRESSES}\n\n{EXIT_CODES}"))]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "\
-ADDR is HOST, HOST:PORT or [IPv6]:PORT; without a port it is 8896.
+const ADDRESSES: &str = "ADDR is HOST, HOST:PORT or [IPv6]:PORT; without a port it is 8896.";
 
+/// What all of the commands exit with.
+pub const EXIT_CODES: &str = "\
 Exit codes: 0 all went well; 1 no connection, or the server says no; 2 the command line is wrong.
 `unstick exec` exits as the remote command does.";
 
@@ -54,6 +56,10 @@ pub enum Command {
     Ping(Ping),
     /// Print frames as lines of JSON, with their offsets; of bad ones, where they go wrong and why
     Decode(Decode),
+    /// Print what lets a shell complete this command line
+    Completions(Completions),
+    /// Print the manual page of this command, or of one of its commands
+    Man(Man),
 }
 
 /// `unstick serve`
@@ -209,6 +215,31 @@ pub struct Decode {
     pub hex: bool,
     /// Where the octets are; standard input for `-`, or without it
     pub file: Option<PathBuf>,
+}
+
+/// `unstick completions`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+For Bash: unstick completions bash > ~/.local/share/bash-completion/completions/unstick
+For Zsh: unstick completions zsh > DIR/_unstick, where DIR is in $fpath
+For fish: unstick completions fish > ~/.config/fish/completions/unstick.fish")]
+pub struct Completions {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// `unstick man`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+To read one: unstick man serve | man -l -
+To have all of them in place: unstick man --out ~/.local/share/man/man1")]
+pub struct Man {
+    /// Write all the pages into this directory, unstick.1 and one for each command, instead
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub out: Option<PathBuf>,
+    /// The command; without it, the page is that of unstick itself
+    #[arg(value_name = "COMMAND")]
+    pub command: Vec<String>,
 }
 
 /// Thirty years, which a clock can be set forward by.

@@ -3,6 +3,7 @@
 mod address;
 mod args;
 mod chat;
+mod completions;
 mod decode;
 mod echo;
 mod exec;
@@ -10,6 +11,7 @@ mod failure;
 mod files;
 mod hex;
 mod info;
+mod man;
 mod nal;
 mod peer;
 mod ping;
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         Command::Info(args) => info::run(&args),
         Command::Ping(args) => ping::run(&args),
         Command::Decode(args) => decode::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     result.unwrap_or_else(|failure| failure.report())
 }
