@@ -38,6 +38,7 @@ pub struct Tcp {
     /// When to accept again.
     pause: Option<Instant>,
     speech: Speech,
+    next_id: u32,
     numbers: Numbers,
     connections: BTreeMap<u64, Connection>,
     partings: Vec<Parting>,
@@ -85,6 +86,7 @@ impl Tcp {
             listener,
             pause: None,
             speech,
+            next_id: 1,
             numbers: Numbers::default(),
             connections: BTreeMap::new(),
             partings: Vec::new(),
@@ -254,8 +256,7 @@ impl Transport for Tcp {
     }
 
     fn send(&mut self, peer: Peer, text: &str) -> Result<(), String> {
-        // Over TCP nobody asks for it; it tells messages apart.
-        let octets = self.speech.encode(text, 0)?;
+        let octets = self.speech.encode(text, self.next_id)?;
         let Some(connection) = self.connections.get_mut(&peer.number) else {
             return Err(format!("{peer} is gone"));
         };
@@ -265,6 +266,7 @@ impl Transport for Tcp {
                 "{peer} does not read: {waiting} octets wait for it; not sent"
             ));
         }
+        self.next_id = self.next_id.wrapping_add(1);
         connection.waiting.extend_from_slice(&octets);
         // What fails here is found out when it is looked for.
         let _ = connection.write();
@@ -272,8 +274,9 @@ impl Transport for Tcp {
     }
 
     fn part(&mut self, peer: Peer) {
-        let goodbye = self.speech.encode(GOODBYE, 0).unwrap_or_default();
-        self.close(peer.number, &goodbye);
+        let goodbye = self.speech.encode(GOODBYE, self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
+        self.close(peer.number, &goodbye.unwrap_or_default());
     }
 
     fn patience(&self, peer: Peer) -> Option<Instant> {
