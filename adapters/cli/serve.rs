@@ -170,7 +170,7 @@ impl Listen {
 }
 
 /// Looks the address up, and refuses to run commands for whoever reaches it from elsewhere.
-fn resolve(address: &Address, allow_exec: bool) -> Result<Listen, Failure> {
+pub fn resolve(address: &Address, allow_exec: bool) -> Result<Listen, Failure> {
     let found = address.to_socket_addrs();
     let addresses: Vec<_> = found
         .map_err(|error| Failure::io(format_args!("cannot listen on {address}"), &error))?
@@ -211,7 +211,7 @@ fn raise_descriptor_limit() {
 }
 
 /// On the first signal finishes what is in flight, on the second exits at once.
-fn stop_when_signalled(shutdown: Shutdown) -> io::Result<()> {
+pub fn stop_when_signalled(shutdown: Shutdown) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::spawn(move || {
         for signal in signals.forever() {

@@ -315,16 +315,10 @@ for _, key in ipairs(KEYS) do
 end
 unstick.fields = fields
 
--- Whether the packet goes to a server: by its ports or, where they do not tell, by whether it asks for something.
+-- Whether it asks for something or, as those who chat do, says something; else it answers, unless it goes to a server.
 local function side_of(pinfo, header)
-    if pinfo.src_port ~= pinfo.dst_port then
-        if pinfo.match_uint == pinfo.dst_port then
-            return "request"
-        elseif pinfo.match_uint == pinfo.src_port then
-            return "reply"
-        end
-    end
-    return header.op and "request" or "reply"
+    local to_server = pinfo.match_uint == pinfo.dst_port and pinfo.src_port ~= pinfo.dst_port
+    return (header.op or to_server) and "request" or "reply"
 end
 
 -- What the text of a header says: its members, and of the known keys the values; `wrong` if a server would refuse it.

@@ -3,8 +3,6 @@
 mod capture;
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../common/dumps.rs"]
-mod dumps;
 mod frames;
 mod hostile;
 mod tshark;
@@ -13,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 
 use capture::{Capture, SERVER};
-use common::{Server, connect, text};
+use common::{Server, connect, dumps, text};
 use frames::{Noise, comparable, expected, frame, with_header};
 use serde_json::json;
 use tshark::{Frame, frames, tshark};
@@ -99,10 +97,18 @@ fn the_dumps_of_the_document_are_shown() {
         capture.segment((client, SERVER), request);
         capture.segment((SERVER, client), reply);
     }
+    // Either side of a chat sends them.
+    let messages = dumps::blocks("message");
+    assert!(!messages.is_empty());
+    for (_, message) in &messages {
+        capture.segment(TO_CLIENT, message);
+    }
     let shown = frames(capture.file(), &[]);
     let sent = requests.iter().zip(&replies).flat_map(|(a, b)| [a, b]);
+    let sent: Vec<_> = sent.chain(&messages).collect();
+    assert_eq!(shown.len(), sent.len());
     let mut bad = 0;
-    for ((line, octets), shown) in sent.zip(shown) {
+    for ((line, octets), shown) in sent.into_iter().zip(shown) {
         if octets == b"\xff\xff\xff\xff" {
             assert!(shown.len() == 1 && shown[0].is_bad(), "{shown:?}");
             assert_eq!(shown[0].prefix, Some(-1));

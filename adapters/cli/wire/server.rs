@@ -15,7 +15,7 @@ use unstick_std::{Limits, Shutdown, WakePipe};
 
 use super::answer::Answerer;
 use super::command::Asker;
-use super::{CHUNK_LEN, Dialect, MAX_BODY_LEN, Wire, is_goodbye, reply};
+use super::{CHUNK_LEN, Dialect, MAX_BODY_LEN, Wire, is_browser, is_goodbye, reply};
 use crate::failure::Failure;
 use crate::serve::{Listen, announce, side_by_side};
 
@@ -57,24 +57,14 @@ pub fn serve(
     )
 }
 
+/// What our replies call their bodies.
+const FILENAME: &str = "output.txt";
+
 /// One connection.
 struct Session {
     answerer: Answerer,
     wire: Wire,
 }
-
-/// How a browser begins: HTTP, and TLS. Any page can have one send what it likes to a loopback address, line by line, and where
-/// commands are run these would be.
-const BROWSER: [&[u8]; 8] = [
-    b"GET /",
-    b"HEAD /",
-    b"POST /",
-    b"OPTIONS /",
-    b"PUT /",
-    b"DELETE /",
-    b"PATCH /",
-    b"\x16\x03",
-];
 
 impl Handler for Session {
     fn handle(&mut self, stream: &mut Stream<'_>, peer: SocketAddr) -> io::Result<()> {
@@ -87,13 +77,13 @@ impl Handler for Session {
             if len == 0 || is_goodbye(chunk) {
                 return Ok(());
             }
-            if first && BROWSER.iter().any(|begin| chunk.starts_with(begin)) {
+            if first && is_browser(chunk) {
                 info!(%peer, "closed: it speaks like a browser");
                 return Ok(());
             }
             first = false;
             let body = self.answerer.answer(chunk, stream)?;
-            reply::send(self.wire, body, &*stream)?;
+            reply::send(self.wire, FILENAME, body, &*stream)?;
         }
     }
 }
@@ -141,7 +131,7 @@ impl Datagram<'_> {
             body => body?,
         };
         let mut reply = Vec::new();
-        reply::send(Wire::Raw, body, &mut reply)?;
+        reply::send(Wire::Raw, FILENAME, body, &mut reply)?;
         Ok(reply)
     }
 }
