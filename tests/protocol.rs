@@ -1,11 +1,14 @@
 //! PROTOCOL.md says what the server does: its dumps are sent, and the answers compared with the document's.
 
+mod common;
+
 use std::convert::Infallible;
 use std::io::{Read, Write};
-use std::net::{Shutdown as Direction, TcpStream};
+use std::net::{Shutdown as Direction, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use common::{SOON, run_with, unstick};
 use unstick_core::services::{Echo, Entry, Files, Info, Kind, Name, Stat, Storage};
 use unstick_core::{Code, Refusal, Route};
 use unstick_std::{Limits, Shell, Shutdown, tcp};
@@ -103,6 +106,24 @@ impl Storage for Hello {
     fn entry(&mut self, (): &mut (), _: u64) -> Result<Option<Entry<'_>>, Refusal> {
         Ok(None)
     }
+}
+
+#[test]
+fn the_message_is_what_chat_sends() {
+    let [(_, message)] = &blocks("message")[..] else {
+        panic!("one block is fenced as `message`");
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let guest = thread::spawn(move || run_with(unstick(["chat", &address]), b"hello!\n"));
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let mut sent = Vec::new();
+    stream.read_to_end(&mut sent).unwrap();
+    drop(stream);
+    assert!(guest.join().unwrap().status.success());
+    let goodbye = b"\x23\0\0\0{\"total_size\":1,\"op\":\"chat\",\"id\":2}q";
+    assert_eq!(sent, [&message[..], goodbye].concat());
 }
 
 #[test]

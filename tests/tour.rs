@@ -145,6 +145,25 @@ fn udp() {
 }
 
 #[test]
+fn chat() {
+    let output = example("chat");
+    let talk = [
+        "A guest comes:",
+        r#"operator: it says "hello 世界""#,
+        r#"guest: the operator says "8 characters, I see""#,
+        r#"guest: the operator says "go on""#,
+    ];
+    let rest = in_order(&output, &talk);
+    let rest = in_order(rest, &["operator: it leaves"]);
+    let rest = in_order(rest, &talk);
+    let vanished = [
+        "operator: an empty message, of which nothing is shown",
+        "operator: it has vanished, without a word",
+    ];
+    in_order(rest, &vanished);
+}
+
+#[test]
 fn remote_command() {
     let output = example("remote_command");
     // The times are as they are, and so is what comes first of two streams.

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use unstick_std::HEADER_CAPACITY;
 
 use crate::address::Address;
+use crate::chat::args::Chat;
 use crate::files::args::{Get, Ls, Put, Stat};
 use crate::wire::Dialect;
 
@@ -39,6 +40,8 @@ pub enum Command {
     Echo(Echo),
     /// Run a command on the server: its output here, as it is written, and its exit code
     Exec(Exec),
+    /// Talk, as the operator to whom others come or as one of those
+    Chat(Chat),
     /// Get a file from the server
     Get(Get),
     /// Put a file to the server

@@ -138,7 +138,7 @@ impl Failure {
 }
 
 /// The error without its number, and as the end of a sentence rather than the start of one.
-fn plain(error: &io::Error) -> String {
+pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     // Not abbreviations.

@@ -2,6 +2,7 @@
 
 mod address;
 mod args;
+mod chat;
 mod completions;
 mod config;
 mod decode;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Echo(args) => echo::run(&args),
         Command::Exec(args) => exec::run(&args),
+        Command::Chat(args) => chat::run(&args),
         Command::Get(args) => files::get::run(&args),
         Command::Put(args) => files::put::run(&args),
         Command::Ls(args) => files::look::list(&args),

@@ -145,7 +145,7 @@ fn raise_descriptor_limit() {
 }
 
 /// On the first signal finishes what is in flight, on the second exits at once.
-fn stop_when_signalled(shutdown: Shutdown) -> io::Result<()> {
+pub fn stop_when_signalled(shutdown: Shutdown) -> io::Result<()> {
     // Writing more than a file may have is an error, and no reason to die.
     flag::register(SIGXFSZ, Arc::default())?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;

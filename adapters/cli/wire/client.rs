@@ -91,7 +91,7 @@ fn by_stream(args: &Exec, chunk: &[u8], mut output: Output) -> Result<(), Failur
         let whole = match input.receive(&mut octets, quiet)? {
             Received::Octets(len) => {
                 body.clear();
-                let whole = incoming.take(&octets[..len], &mut body);
+                let whole = incoming.take(&mut &octets[..len], &mut body);
                 whole.map_err(|sentence| Failure::Told(format!("{address}: {sentence}")))?
             }
             // Silence, or the end, is all that ends such a reply.

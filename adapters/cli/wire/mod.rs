@@ -5,10 +5,10 @@ mod answer;
 mod client;
 mod command;
 mod head;
-mod reply;
+pub mod reply;
 mod server;
-mod spool;
-mod text;
+pub mod spool;
+pub mod text;
 
 pub use client::exec;
 pub use server::serve;
@@ -41,7 +41,7 @@ pub struct Dialect {
 
 /// What requests and replies look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Wire {
+pub enum Wire {
     /// Frames of prefix, JSON header and body, both ways
     Framed,
     /// Replies have a 4-octet length, a JSON header with `filename`, `md5` and `total_size`, and that much text
@@ -78,14 +78,38 @@ impl Dialect {
         Ok(())
     }
 
-    fn text(self) -> Text {
+    /// What is spoken.
+    pub fn wire(self) -> Wire {
+        self.wire
+    }
+
+    /// How text is encoded.
+    pub fn text(self) -> Text {
         Text(self.encoding)
     }
 }
 
 /// Whether a peer says goodbye. Those who type at a `nc` send the end of the line too.
-fn is_goodbye(chunk: &[u8]) -> bool {
+pub fn is_goodbye(chunk: &[u8]) -> bool {
     matches!(chunk.trim_ascii_end(), b"q" | b"Q")
+}
+
+/// How a browser begins: HTTP, and TLS. Any page can have one send what it likes to a loopback address, line by line, and where
+/// commands are run these would be.
+const BROWSER: [&[u8]; 8] = [
+    b"GET /",
+    b"HEAD /",
+    b"POST /",
+    b"OPTIONS /",
+    b"PUT /",
+    b"DELETE /",
+    b"PATCH /",
+    b"\x16\x03",
+];
+
+/// Whether a connection that begins like this is a browser's.
+pub fn is_browser(chunk: &[u8]) -> bool {
+    BROWSER.iter().any(|begin| chunk.starts_with(begin))
 }
 
 #[cfg(test)]

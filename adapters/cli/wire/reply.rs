@@ -1,6 +1,7 @@
 //! Replies as they are on each wire.
 
 use std::io::{self, BufWriter, Read, Write};
+use std::mem;
 
 use md5::{Digest, Md5};
 use unstick_core::length::{Counts, Endian, Format, Width};
@@ -12,13 +13,11 @@ use super::{BUFFER_LEN, Wire};
 
 /// The prefix of the wire `length`.
 const LENGTH: Format = Format::new(Width::U32, Endian::Little, Counts::Body);
-/// What our replies call their bodies.
-const FILENAME: &str = "output.txt";
 /// The longest header of a reply that is taken, in octets.
 const MAX_HEADER_LEN: usize = 4096;
 
-/// Sends a reply, in as few writes as there can be.
-pub fn send(wire: Wire, mut body: Spool, out: impl Write) -> io::Result<()> {
+/// Sends a reply, in as few writes as there can be; `filename` is what a header calls its body.
+pub fn send(wire: Wire, filename: &str, mut body: Spool, out: impl Write) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(BUFFER_LEN, out);
     let mut start = [0; 256];
     let len = match wire {
@@ -29,7 +28,7 @@ pub fn send(wire: Wire, mut body: Spool, out: impl Write) -> io::Result<()> {
         Wire::Header => {
             let md5 = md5_of(body.reader()?)?;
             let head = Head {
-                filename: Some(FILENAME.to_owned()),
+                filename: Some(filename.to_owned()),
                 md5: Some(md5),
                 total_size: body.len(),
             };
@@ -93,21 +92,18 @@ impl Incoming {
         !matches!(self, Self::Raw)
     }
 
-    /// Takes what has arrived and appends what is body to `body`; whether the reply is whole.
+    /// Takes what has arrived, up to the end of a reply, and appends what is body to `body`; whether the reply is whole.
     ///
     /// # Errors
     /// A sentence that says what is wrong with it.
-    pub fn take(&mut self, mut octets: &[u8], body: &mut Vec<u8>) -> Result<bool, String> {
+    pub fn take(&mut self, octets: &mut &[u8], body: &mut Vec<u8>) -> Result<bool, String> {
         match self {
             Self::Raw => {
-                body.extend_from_slice(octets);
+                body.extend_from_slice(mem::take(octets));
                 Ok(false)
             }
             Self::Length(decoder) => loop {
-                match decoder
-                    .decode(&mut octets)
-                    .map_err(|error| error.to_string())?
-                {
+                match decoder.decode(octets).map_err(|error| error.to_string())? {
                     None => return Ok(false),
                     Some(Event::Header(_)) => {}
                     Some(Event::Body(octets)) => body.extend_from_slice(octets),
@@ -119,10 +115,7 @@ impl Incoming {
                 announced,
                 digest,
             } => loop {
-                match decoder
-                    .decode(&mut octets)
-                    .map_err(|error| error.to_string())?
-                {
+                match decoder.decode(octets).map_err(|error| error.to_string())? {
                     None => return Ok(false),
                     // Many of these peers have something else where the digest should be.
                     Some(Event::Header(head)) => *announced = head.md5.filter(|md5| is_md5(md5)),
@@ -155,7 +148,13 @@ mod tests {
 
     fn sent(wire: Wire, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        send(wire, Spool::of(body).expect("memory"), &mut out).expect("memory");
+        send(
+            wire,
+            "output.txt",
+            Spool::of(body).expect("memory"),
+            &mut out,
+        )
+        .expect("memory");
         out
     }
 
@@ -163,9 +162,9 @@ mod tests {
     fn taken(wire: Wire, octets: &[u8], piece_len: usize) -> Result<(Vec<u8>, bool), String> {
         let mut incoming = Incoming::new(wire);
         let (mut body, mut whole) = (Vec::new(), false);
-        for piece in octets.chunks(piece_len) {
+        for mut piece in octets.chunks(piece_len) {
             assert!(!whole);
-            whole = incoming.take(piece, &mut body)?;
+            whole = incoming.take(&mut piece, &mut body)?;
         }
         Ok((body, whole))
     }

@@ -17,7 +17,7 @@ use unstick_std::{Limits, Shutdown, WakePipe};
 use super::answer::Answerer;
 use super::command::Asker;
 use super::spool::Spool;
-use super::{CHUNK_LEN, Dialect, MAX_BODY_LEN, Wire, is_goodbye, reply};
+use super::{CHUNK_LEN, Dialect, MAX_BODY_LEN, Wire, is_browser, is_goodbye, reply};
 use crate::failure::Failure;
 use crate::listen::announce;
 use crate::metrics::{OK, Requests, Running, Stats};
@@ -99,10 +99,13 @@ impl Counting<'_> {
     }
 }
 
+/// What our replies call their bodies.
+const FILENAME: &str = "output.txt";
+
 /// Sends what is counted as the reply to a request.
 fn reply_to(running: Option<Running>, wire: Wire, body: Spool, out: impl Write) -> io::Result<()> {
     let len = body.len();
-    reply::send(wire, body, out)?;
+    reply::send(wire, FILENAME, body, out)?;
     if let Some(running) = running {
         running.sent(len);
         running.finish(OK);
@@ -117,19 +120,6 @@ struct Session<'s> {
     counting: Counting<'s>,
 }
 
-/// How a browser begins: HTTP, and TLS. Any page can have one send what it likes to a loopback address, line by line, and where
-/// commands are run these would be.
-const BROWSER: [&[u8]; 8] = [
-    b"GET /",
-    b"HEAD /",
-    b"POST /",
-    b"OPTIONS /",
-    b"PUT /",
-    b"DELETE /",
-    b"PATCH /",
-    b"\x16\x03",
-];
-
 impl Handler for Session<'_> {
     fn handle(&mut self, stream: &mut Stream<'_>, peer: SocketAddr) -> io::Result<()> {
         let mut chunk = [0; CHUNK_LEN];
@@ -141,7 +131,7 @@ impl Handler for Session<'_> {
             if len == 0 || is_goodbye(chunk) {
                 return Ok(());
             }
-            if first && BROWSER.iter().any(|begin| chunk.starts_with(begin)) {
+            if first && is_browser(chunk) {
                 info!(%peer, "closed: it speaks like a browser");
                 return Ok(());
             }

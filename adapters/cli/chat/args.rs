@@ -1,0 +1,42 @@
+//! The arguments of `unstick chat`.
+
+use clap::Args;
+
+use crate::address::Address;
+use crate::wire::Dialect;
+
+/// `unstick chat`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With --listen this is the operator's side: peers are numbered as they come, and a line goes to the one who spoke last, whom the \
+prompt shows. `@1 TEXT` says it to peer 1, `@HOST:PORT TEXT` to that one; the lines after it go there too, until somebody \
+speaks. `@1` alone chooses a peer, `@` alone lists who is here, `@@` begins a text with `@`. Without --listen this is the other side, which \
+talks to one operator. With ADDR of a program in Python, either side will do.
+
+`q` or `Q` alone leaves, as Ctrl-D and Ctrl-C do; SIGTERM too. `@1 q` says goodbye to peer 1 alone. A line of blanks is not sent.
+
+Where standard input is no terminal, its end leaves. An operator then keeps a line until somebody has spoken, and on the wires of older \
+peers (but not in frames) each next line until something has come back, or a second has passed: such peers take turns. The \
+end waits a second at most for the last answer.
+
+A peer that is gone is told of as soon as the system knows: a connection ends or breaks, or has been dead for half a minute; over UDP a \
+message in a frame is not answered for 5 seconds. Of bare text over UDP nobody knows whether it arrives.
+
+Exit codes: 0 when this side has left or the other has said goodbye; 1 when the other is gone without; 2 if the command line is wrong.")]
+pub struct Chat {
+    /// Talk over UDP, in frames or with --wire raw
+    #[arg(long)]
+    pub udp: bool,
+    /// Be the operator, to whom others come at this address; port 0 takes any that is free
+    #[arg(long, value_name = "ADDR", conflicts_with = "address")]
+    pub listen: Option<Address>,
+    /// The operator to talk to
+    #[arg(value_name = "ADDR", required_unless_present = "listen")]
+    pub address: Option<Address>,
+    /// What is spoken.
+    #[command(flatten)]
+    pub dialect: Dialect,
+    /// Print what happens as lines of JSON
+    #[arg(long)]
+    pub json: bool,
+}
