@@ -342,6 +342,24 @@ fn a_command_that_says_nothing_is_answered() {
 }
 
 #[test]
+fn without_room_for_the_output_that_is_said() {
+    let start = |before: &str| {
+        let arguments = ["--allow-exec", "--wire", "raw"];
+        Server::start_under(before, &arguments)
+    };
+    let mut servers = vec![start("export TMPDIR=/nowhere"), start("ulimit -f 2000")];
+    for server in &mut servers {
+        // More than is kept in memory.
+        let mut stream = connect(&server.tcp);
+        let reply = say(&mut stream, b"seq 1 300000");
+        assert!(reply.starts_with("unstick: "), "{reply}");
+        assert_eq!(reply.lines().count(), 1, "{reply}");
+        let output = exec("raw", "utf-8", &server.tcp, "echo on");
+        assert_eq!(printed(&run(output)), "on\n");
+    }
+}
+
+#[test]
 fn text_that_is_none_is_replaced() {
     let server = serve("raw", "gbk", &["--allow-exec"]);
     let mut peer = connect(&server.tcp);

@@ -72,6 +72,12 @@ The engine `nal` is the one for microcontrollers, on embedded-nal: one thread th
 address at once. Asked for a loopback address it turns away whoever comes from elsewhere, without a word; any other \
 address has to be 0.0.0.0 or [::].
 
+With --config the options are in a file of TOML, under their names: max-connections = 64, allow-exec = true, \
+tcp = \"127.0.0.1:0\". What is said here goes before what the file says, and --allow-exec=false takes back what it \
+allows. A relative root is meant from where the file is.
+
+Sockets that systemd hands over (LISTEN_FDS) are served instead of the default addresses: one of TCP, one of UDP.
+
 With another --wire than `framed`, for older peers, what one receive of 1024 octets returns is one request: a command with \
 --allow-exec, and otherwise sent back. Over UDP that is `raw` alone, where --idle-timeout ends a command. The limits on headers \
 and bodies have no meaning there, and who comes when there are too many connections is not told so.
@@ -91,13 +97,34 @@ pub struct Serve {
     #[command(flatten)]
     pub dialect: Dialect,
     /// Let whoever reaches the server run commands as its user; on loopback addresses only
-    #[arg(long)]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = false,
+        default_missing_value = "true",
+        hide_default_value = true,
+        hide_possible_values = true,
+        action = ArgAction::Set
+    )]
     pub allow_exec: bool,
-    /// Let whoever reaches the server list and read the files in this directory
+    /// Let whoever reaches the server list and read the files in this directory; over UDP on loopback addresses only
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Let them write there too
-    #[arg(long, requires = "root")]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = false,
+        default_missing_value = "true",
+        hide_default_value = true,
+        hide_possible_values = true,
+        action = ArgAction::Set,
+        requires_if("true", "root")
+    )]
     pub writable: bool,
     /// Connections at once; the next is told `busy`
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
@@ -114,9 +141,27 @@ pub struct Serve {
     /// Seconds without a request, or inside one without progress
     #[arg(long, value_name = "SECS", default_value = "300", value_parser = seconds)]
     pub idle_timeout: Duration,
+    /// Serve counters over HTTP on this address, at /metrics, for Prometheus; to whoever reaches it, so rather on loopback
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<Address>,
     /// Log more: -v what happens, -vv in detail. RUST_LOG, if set, says it instead
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
+    /// How the log is written, on standard error
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Take from this file what is not said here
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// An object of JSON a line
+    Json,
 }
 
 /// What moves the octets.
@@ -177,6 +222,9 @@ pub struct Exec {
     /// With --wire raw over TCP, seconds of silence that end a reply: nothing else does, short of the peer's closing
     #[arg(long, value_name = "SECS", default_value = "0.5", value_parser = seconds)]
     pub quiet_after: Duration,
+    /// Print a line of JSON for each piece of output, `stream` and `text`, or `hex` where it is no UTF-8; then `exit`
+    #[arg(long)]
+    pub json: bool,
     /// The command
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
@@ -194,7 +242,7 @@ pub struct Info {
 }
 
 /// `unstick ping`
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Ping {
     /// The server.
     #[command(flatten)]
@@ -205,6 +253,10 @@ pub struct Ping {
     /// Seconds from one question to the next
     #[arg(short, value_name = "SECS", default_value = "1", value_parser = seconds_or_none)]
     pub interval: Duration,
+    /// Print a line of JSON for each answer, `seq`, `octets` and `time_ms`, or `seq` and `error`; and one for all of
+    /// them, `asked`, `answered`, and `min_ms`, `avg_ms` and `max_ms` if there were answers
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `unstick decode`

@@ -9,6 +9,7 @@ use std::time::Duration;
 use unstick_core::{Request, Stream};
 
 use crate::args::Exec;
+use crate::exec_json::Pieces;
 use crate::failure::Failure;
 use crate::peer::Peer;
 use crate::wire;
@@ -24,6 +25,11 @@ pub fn run(args: &Exec) -> Result<ExitCode, Failure> {
     let words: Vec<_> = args.command.iter().map(|word| word.as_bytes()).collect();
     let line = words.join(&b' ');
     args.dialect.check(args.server.udp)?;
+    if args.dialect.is_older() && args.json {
+        let sentence =
+            "--json goes with frames: on the older wires there is neither `stream` nor `exit`";
+        return Err(Failure::Usage(sentence.to_owned()));
+    }
     if args.dialect.is_older() {
         return wire::exec(args, &line);
     }
@@ -34,15 +40,24 @@ pub fn run(args: &Exec) -> Result<ExitCode, Failure> {
     let deadline = timeout.map(|time| time.saturating_add(PATIENCE));
 
     let mut peer = Peer::connect(&args.server)?;
+    let mut pieces = Pieces::default();
     let last = peer.request(request, &line, deadline, |header, octets| {
-        let written = match header.stream {
-            Some(Stream::Stderr) => write(io::stderr().lock(), octets),
-            _ => write(io::stdout().lock(), octets),
+        let stream = header.stream.unwrap_or(Stream::Stdout);
+        let written = match stream {
+            _ if args.json => pieces.print(stream, octets),
+            Stream::Stderr => write(io::stderr().lock(), octets),
+            Stream::Stdout => write(io::stdout().lock(), octets),
         };
         written.map_err(|error| Failure::output(&error))
     })?;
     match last.exit {
-        Some(exit) => Ok(exit_code(exit)),
+        Some(exit) => {
+            if args.json {
+                let ended = pieces.end(exit);
+                ended.map_err(|error| Failure::output(&error))?;
+            }
+            Ok(exit_code(exit))
+        }
         None => Err(Failure::Told(format!(
             "{} does not say how the command `{}` ended",
             args.server.address,

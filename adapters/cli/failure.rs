@@ -34,15 +34,35 @@ impl Failure {
         exit(self.say().into())
     }
 
+    /// Writes it to the log, and returns the exit code.
+    pub fn log(&self) -> ExitCode {
+        let (sentence, code) = self.parts();
+        if let Some(sentence) = sentence {
+            tracing::error!("{sentence}");
+        }
+        ExitCode::from(code)
+    }
+
     fn say(&self) -> u8 {
-        let (sentence, code) = match self {
-            Self::Told(sentence) => (sentence, 1),
-            Self::Usage(sentence) => (sentence, 2),
-            Self::Unread => return UNREAD,
-        };
-        // If nobody reads this either, the exit code has to do.
-        let _ = writeln!(io::stderr(), "unstick: {sentence}");
+        let (sentence, code) = self.parts();
+        if let Some(sentence) = sentence {
+            // If nobody reads this either, the exit code has to do.
+            let _ = writeln!(io::stderr(), "unstick: {sentence}");
+        }
         code
+    }
+
+    /// What is said; nothing where nobody listens.
+    pub fn sentence(&self) -> &str {
+        self.parts().0.unwrap_or_default()
+    }
+
+    fn parts(&self) -> (Option<&str>, u8) {
+        match self {
+            Self::Told(sentence) => (Some(sentence), 1),
+            Self::Usage(sentence) => (Some(sentence), 2),
+            Self::Unread => (None, UNREAD),
+        }
     }
 
     /// The same with another sentence, if there is one.

@@ -4,30 +4,39 @@ mod address;
 mod args;
 mod chat;
 mod completions;
+mod config;
 mod decode;
 mod echo;
 mod exec;
+mod exec_json;
 mod failure;
 mod files;
 mod hex;
 mod info;
+mod listen;
+mod log;
 mod man;
+mod metrics;
 mod nal;
+mod over_tcp;
 mod peer;
 mod ping;
 mod printable;
 mod serve;
 mod services;
+mod threads;
 mod wire;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use args::{Arguments, Command};
+use args::Command;
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let arguments = match config::arguments() {
+        Ok(arguments) => arguments,
+        Err(failure) => return failure.report(),
+    };
+    let result = match arguments.command {
         Command::Serve(args) => serve::run(args),
         Command::Echo(args) => echo::run(&args),
         Command::Exec(args) => exec::run(&args),

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,12 @@ use tracing::{debug, warn};
 use unstick_core::{Service, Timeouts};
 use unstick_nal::{Entry, Slot, TcpServer, UdpServer, UdpSlot, Waits, std_stack};
 use unstick_std::udp::MAX_DATAGRAM;
-use unstick_std::{HEADER_CAPACITY, Limits, Shutdown, WakePipe};
+use unstick_std::{HEADER_CAPACITY, Shutdown, TcpStats, UdpStats, WakePipe};
 
 use crate::failure::Failure;
-use crate::serve::{Listen, announce};
+use crate::listen::{Listen, announce, cannot_listen};
+use crate::metrics::Stats;
+use crate::serve::{Serving, Setting, side_by_side};
 use crate::services::Services;
 
 /// Octets that are read, and written, at a time.
@@ -34,13 +37,13 @@ type Udp<'m, S> =
     UdpServer<'m, Stack, S, std_stack::Policy, HEADER_CAPACITY, DATAGRAM_LEN, MAX_DATAGRAM>;
 
 /// Serves until the shutdown.
-pub fn serve(
-    tcp: Option<Listen>,
-    udp: Option<Listen>,
-    limits: Limits,
-    shutdown: &Shutdown,
-    services: &Services,
-) -> Result<(), Failure> {
+pub fn serve(setting: Setting, services: &Services) -> Result<(), Failure> {
+    let Setting {
+        places,
+        limits,
+        shutdown,
+        page,
+    } = setting;
     let nal_limits = unstick_nal::Limits {
         max_header: limits.max_header,
         max_body: limits.max_body,
@@ -54,20 +57,22 @@ pub fn serve(
     let mut entries = Vec::new();
     let mut addresses = [None, None];
     let mut tcp_server = None;
-    if let Some(listen) = tcp {
+    if let Some(listen) = places.tcp {
         let (policy, mut address) = policy(&listen)?;
+        let failure = |error: &_| cannot_listen("tcp", address, error);
         let port = address.port();
         slots.resize_with(limits.max_connections, || Slot::FREE);
         let server: Tcp<'_, _> = TcpServer::bind(&mut Stack, port, policy, nal_limits, &mut slots)
-            .map_err(|error| listen.failure("tcp", &error.0))?;
+            .map_err(|error| failure(&error.0))?;
         let port = std_stack::local_port(server.listener());
-        address.set_port(port.map_err(|error| listen.failure("tcp", &error))?);
+        address.set_port(port.map_err(|error| failure(&error))?);
         addresses[0] = Some(address);
         tcp_server = Some(server);
     }
     let mut udp_server = None;
-    if let Some(listen) = udp {
+    if let Some(listen) = places.udp {
         let (policy, mut address) = policy(&listen)?;
+        let failure = |error: &_| cannot_listen("udp", address, error);
         let port = address.port();
         entries.resize_with(REPLIES, || Entry::EMPTY);
         let server: Udp<'_, _> = UdpServer::bind(
@@ -78,41 +83,57 @@ pub fn serve(
             &mut slot,
             &mut entries,
         )
-        .map_err(|error| listen.failure("udp", &error))?;
+        .map_err(|error| failure(&error))?;
         let port = std_stack::udp_local_port(server.socket());
-        address.set_port(port.map_err(|error| listen.failure("udp", &error))?);
+        address.set_port(port.map_err(|error| failure(&error))?);
         addresses[1] = Some(address);
         udp_server = Some(server);
     }
-    announce(addresses[0].map(Ok), addresses[1].map(Ok))?;
+    announce(addresses[0].map(Ok), addresses[1].map(Ok), page.as_ref())?;
+    let counted = Mutex::new(Stats::default());
     let engine = Engine {
         tcp: tcp_server,
         udp: udp_server,
         start: Instant::now(),
+        counted: page.is_some().then_some(&counted),
     };
-    let served = engine.run(
-        shutdown,
-        limits.grace,
-        || services.stream(),
-        || services.datagram(DATAGRAM_FRAME_LEN),
-    );
-    served.map_err(|error| Failure::io("the server stopped", &error))
+    let shutdown = &shutdown;
+    let engine = || {
+        engine.run(
+            shutdown,
+            limits.grace,
+            || services.stream(),
+            || services.datagram(DATAGRAM_FRAME_LEN),
+        )
+    };
+    let mut servers: Vec<Serving<'_>> = vec![Box::new(engine)];
+    if let Some(page) = &page {
+        servers.push(Box::new(|| page.serve(shutdown, || *lock(&counted))));
+    }
+    side_by_side(shutdown, servers)
 }
 
 /// Who is served where every address is listened on, and what to print.
-fn policy(listen: &Listen) -> Result<(std_stack::Policy, SocketAddr), Failure> {
-    let ips = || listen.addresses.iter().map(|address| address.ip());
-    let loopback_only = ips().all(|ip| ip.to_canonical().is_loopback());
-    let address = listen.addresses.first();
-    match address {
-        Some(address) if loopback_only || ips().all(|ip| ip.is_unspecified()) => {
-            Ok((std_stack::Policy { loopback_only }, *address))
-        }
+fn policy<S>(listen: &Listen<S>) -> Result<(std_stack::Policy, SocketAddr), Failure> {
+    let Listen::At { address, addresses } = listen else {
+        let sentence =
+            "--engine nal opens its own sockets, and takes none of LISTEN_FDS: leave --engine out";
+        return Err(Failure::Usage(sentence.to_owned()));
+    };
+    let loopback_only = listen.is_loopback();
+    let every = addresses
+        .iter()
+        .all(|address| address.ip().is_unspecified());
+    match addresses.first() {
+        Some(first) if loopback_only || every => Ok((std_stack::Policy { loopback_only }, *first)),
         _ => Err(Failure::Usage(format!(
-            "--engine nal listens on every address: instead of {}, ask for a loopback address, 0.0.0.0 or [::]",
-            listen.address
+            "--engine nal listens on every address: instead of {address}, ask for a loopback address, 0.0.0.0 or [::]"
         ))),
     }
+}
+
+fn lock(counted: &Mutex<Stats>) -> MutexGuard<'_, Stats> {
+    counted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Engine<'m, S, D> {
@@ -120,6 +141,8 @@ struct Engine<'m, S, D> {
     udp: Option<Udp<'m, D>>,
     /// The servers' clock counts from here.
     start: Instant,
+    /// For the page of metrics.
+    counted: Option<&'m Mutex<Stats>>,
 }
 
 impl<S: Service, D: Service> Engine<'_, S, D> {
@@ -165,6 +188,7 @@ impl<S: Service, D: Service> Engine<'_, S, D> {
                     .is_ok();
             }
             if moved {
+                self.count();
                 continue;
             }
             let tcp_idle = self.tcp.as_ref().is_none_or(|tcp| tcp.is_idle());
@@ -174,6 +198,28 @@ impl<S: Service, D: Service> Engine<'_, S, D> {
             }
             self.sleep(&mut wake, (!stopping).then_some(shutdown))?;
         }
+    }
+
+    /// Says what was done so far.
+    fn count(&self) {
+        let Some(counted) = self.counted else { return };
+        let tcp = self.tcp.as_ref().map(|server| {
+            let stats = server.stats();
+            TcpStats {
+                accepted: stats.accepted.into(),
+                refused: stats.refused.into(),
+                open: server.taken() as u64,
+            }
+        });
+        let udp = self.udp.as_ref().map(|server| {
+            let stats = server.stats();
+            UdpStats {
+                received: stats.received.into(),
+                sent: stats.sent.into(),
+                repeats: stats.repeats.into(),
+            }
+        });
+        *lock(counted) = Stats { tcp, udp };
     }
 
     /// Until a socket is ready, a service wakes us, something is due or a shutdown is requested.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use unstick_core::Request;
@@ -13,6 +14,7 @@ use unstick_core::Request;
 use crate::args::{Ping, Server};
 use crate::failure::Failure;
 use crate::peer::Peer;
+use crate::printable::Printable;
 
 /// After which an answer counts as lost.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -21,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub fn run(args: &Ping) -> Result<ExitCode, Failure> {
     let mut peer = Some(Peer::connect(&args.server)?);
     let tally = Arc::new(Mutex::new(Tally::default()));
-    summarize_when_interrupted(&args.server, &tally)?;
+    summarize_when_interrupted(args, &tally)?;
 
     let mut next = Instant::now();
     for seq in 1..=args.count.unwrap_or(u64::MAX) {
@@ -31,21 +33,27 @@ pub fn run(args: &Ping) -> Result<ExitCode, Failure> {
             Ok((octets, time)) => {
                 let mut tally = lock(&tally);
                 tally.count(Some(time));
-                print(format_args!(
-                    "{octets} octets from {}: seq={seq} time={} ms\n",
-                    args.server.address,
-                    ms(time)
-                ))?;
+                if args.json {
+                    print_json(&json!({"seq": seq, "octets": octets, "time_ms": in_ms(time)}))?;
+                } else {
+                    let (address, time) = (&args.server.address, ms(time));
+                    print(format_args!(
+                        "{octets} octets from {address}: seq={seq} time={time} ms\n"
+                    ))?;
+                }
             }
             Err(Failure::Unread) => return Err(Failure::Unread),
             Err(failure) => {
                 lock(&tally).count(None);
                 failure.report();
+                if args.json {
+                    print_json(&json!({"seq": seq, "error": failure.sentence()}))?;
+                }
             }
         }
     }
     let tally = lock(&tally);
-    tally.print(&args.server)?;
+    tally.print(args)?;
     Ok(tally.exit_code())
 }
 
@@ -88,10 +96,20 @@ impl Tally {
         }
     }
 
-    fn print(&self, server: &Server) -> Result<(), Failure> {
+    fn print(&self, args: &Ping) -> Result<(), Failure> {
         let Self {
             asked, answered, ..
         } = self;
+        let server = &args.server;
+        if args.json {
+            let mut line = json!({"asked": asked, "answered": answered});
+            if let Some(shortest) = self.shortest {
+                line["min_ms"] = in_ms(shortest).into();
+                line["avg_ms"] = in_ms(self.total.div_f64(*answered as f64)).into();
+                line["max_ms"] = in_ms(self.longest).into();
+            }
+            return print_json(&line);
+        }
         let lost = (asked - answered) as f64 * 100.0 / (*asked).max(1) as f64;
         let transport = if server.udp { "udp" } else { "tcp" };
         print(format_args!(
@@ -119,14 +137,14 @@ impl Tally {
 }
 
 /// Prints the summary on Ctrl-C, whatever is going on then, and exits.
-fn summarize_when_interrupted(server: &Server, tally: &Arc<Mutex<Tally>>) -> Result<(), Failure> {
+fn summarize_when_interrupted(args: &Ping, tally: &Arc<Mutex<Tally>>) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|error| Failure::io("cannot catch signals", &error))?;
-    let (server, tally) = (server.clone(), Arc::clone(tally));
+    let (args, tally) = (args.clone(), Arc::clone(tally));
     thread::spawn(move || {
         if signals.forever().next().is_some() {
             let tally = lock(&tally);
-            let _ = tally.print(&server);
+            let _ = tally.print(&args);
             exit(tally.status().into());
         }
     });
@@ -139,8 +157,16 @@ fn print(text: std::fmt::Arguments<'_>) -> Result<(), Failure> {
     written.map_err(|error| Failure::output(&error))
 }
 
+fn print_json(line: &Value) -> Result<(), Failure> {
+    print(format_args!("{}\n", Printable(&line.to_string())))
+}
+
 fn ms(time: Duration) -> String {
-    format!("{:.3}", time.as_secs_f64() * 1000.0)
+    format!("{:.3}", in_ms(time))
+}
+
+fn in_ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {

@@ -1,6 +1,8 @@
 //! What `unstick serve` answers with.
 
+use std::net::UdpSocket;
 use std::path::Path;
+use std::sync::Arc;
 
 use unstick_core::services::{Echo, Files, Info};
 use unstick_core::{Route, Service};
@@ -8,51 +10,77 @@ use unstick_std::{Directory, Shell, udp};
 
 use crate::args::Serve;
 use crate::failure::Failure;
+use crate::listen::Listen;
+use crate::metrics::{Counted, Requests};
+use crate::over_tcp::OverTcp;
 
 /// How many octets of an echo are held while they wait to be sent back.
 const ECHO_LEN: usize = 4 * 1024;
 /// The room for lines of `list`, and for what is read of a file to be digested, in octets.
 const LINES_LEN: usize = 16 * 1024;
+/// All operations that there can be.
+pub const OPS: [&str; 7] = ["echo", "exec", "get", "info", "list", "put", "stat"];
+/// Those that are about files.
+const OF_FILES: [&str; 4] = ["get", "list", "put", "stat"];
+
 /// What peers are answered with.
 pub struct Services {
-    info: Info,
+    /// What is said of streams, and of datagrams.
+    info: [Info; 2],
     allow_exec: bool,
     files: Option<Directory>,
+    /// Whether files are there for datagrams too: where addresses can be forged, a few octets would have long replies.
+    files_over_udp: bool,
+    requests: Option<Arc<Requests>>,
 }
 
 impl Services {
-    /// As the command line asks for.
-    pub fn new(args: &Serve, with_udp: bool) -> Result<Self, Failure> {
+    /// As the command line asks for; counted as `requests`, if they are to be.
+    pub fn new(
+        args: &Serve,
+        udp: Option<&Listen<UdpSocket>>,
+        requests: Option<Arc<Requests>>,
+    ) -> Result<Self, Failure> {
         let files = args.root.as_deref();
+        let files_over_udp = udp.is_some_and(Listen::is_loopback);
         Ok(Self {
-            info: info_of(args, with_udp),
+            info: [true, files_over_udp].map(|files| info_of(args, udp.is_some(), files)),
             allow_exec: args.allow_exec,
             files: files.map(|root| open(root, args.writable)).transpose()?,
+            files_over_udp,
+            requests,
         })
     }
 
     /// What answers a peer over a stream.
     pub fn stream(&self) -> impl Service + Send + use<> {
-        self.service(u64::MAX)
+        let files = self.files(u64::MAX);
+        self.service(&self.info[0], files)
     }
 
     /// What answers a peer in datagrams, with so many octets of a file in each.
     pub fn datagram(&self, frame_len: u64) -> impl Service + Send + use<> {
-        self.service(frame_len)
+        let files = self.files_over_udp.then(|| self.files(frame_len)).flatten();
+        let denied = (!self.files_over_udp && self.files.is_some()).then_some(OverTcp(&OF_FILES));
+        self.service(&self.info[1], Route::or(files, denied))
     }
 
-    fn service(&self, frame_len: u64) -> impl Service + Send + use<> {
+    fn files(&self, frame_len: u64) -> Option<impl Route + Send + use<>> {
+        let files = self.files.clone();
+        files.map(|files| Files::<_, LINES_LEN>::new(files).with_frame_len(frame_len))
+    }
+
+    fn service<F: Route + Send>(&self, info: &Info, files: F) -> impl Service + Send + use<F> {
         let shell = if self.allow_exec {
             Shell::new()
         } else {
             Shell::disabled()
         };
-        let files = self.files.clone();
-        let files = files.map(|files| Files::<_, LINES_LEN>::new(files).with_frame_len(frame_len));
-        Echo::<ECHO_LEN>::new()
-            .or(self.info.into_service())
+        let service = Echo::<ECHO_LEN>::new()
+            .or(info.into_service())
             .or(shell)
-            .or(files)
+            .or(files);
+        Counted::new(service, self.requests.clone())
     }
 }
 
@@ -64,7 +92,7 @@ fn open(root: &Path, writable: bool) -> Result<Directory, Failure> {
     Ok(directory.writable(writable))
 }
 
-fn info_of(args: &Serve, with_udp: bool) -> Info {
+fn info_of(args: &Serve, with_udp: bool, with_files: bool) -> Info {
     Info {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
@@ -75,24 +103,18 @@ fn info_of(args: &Serve, with_udp: bool) -> Info {
         } else {
             0
         },
-        ops: ops(args),
+        ops: ops(args, with_files),
     }
 }
 
 /// What is carried out, for as long as this process is there.
-fn ops(args: &Serve) -> &'static [&'static str] {
-    let (exec, read) = (args.allow_exec, args.root.is_some());
-    let ops = [
-        ("echo", true),
-        ("exec", exec),
-        ("get", read),
-        ("info", true),
-        ("list", read),
-        ("put", args.writable),
-        ("stat", read),
-    ];
-    let served = ops
-        .into_iter()
-        .filter_map(|(op, is_served)| is_served.then_some(op));
+fn ops(args: &Serve, with_files: bool) -> &'static [&'static str] {
+    let is_served = |op: &&str| match *op {
+        "exec" => args.allow_exec,
+        "put" => with_files && args.writable,
+        op if OF_FILES.contains(&op) => with_files && args.root.is_some(),
+        _ => true,
+    };
+    let served = OPS.into_iter().filter(is_served);
     served.collect::<Vec<_>>().leak()
 }

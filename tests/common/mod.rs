@@ -42,6 +42,8 @@ pub struct Server {
     pub tcp: String,
     /// The address printed for UDP.
     pub udp: String,
+    /// What else it prints.
+    pub stdout: Lines,
     /// What it logs, if it was started for that.
     pub log: Option<Lines>,
 }
@@ -91,16 +93,17 @@ impl Server {
             child,
             tcp: String::new(),
             udp: String::new(),
+            stdout: lines,
             log,
         };
-        let address = |transport: &str| {
-            let line = lines.next();
+        let address = |server: &Self, transport: &str| {
+            let line = server.stdout.next();
             let address = line.strip_prefix(&format!("listening {transport} "));
             address.unwrap_or_else(|| panic!("`{line}`")).to_owned()
         };
-        server.tcp = address("tcp");
+        server.tcp = address(&server, "tcp");
         if !udp.is_empty() {
-            server.udp = address("udp");
+            server.udp = address(&server, "udp");
         }
         server
     }

@@ -23,6 +23,7 @@ use unstick_std::{Shutdown, WakePipe};
 
 use crate::address::Address;
 use crate::failure::Failure;
+use crate::listen::cannot_listen;
 use crate::serve;
 use args::Chat;
 use codec::Speech;
@@ -111,19 +112,18 @@ pub fn run(args: &Chat) -> Result<ExitCode, Failure> {
 /// The operator's side, and where it listens.
 fn listen(args: &Chat, address: &Address) -> Result<(Box<dyn Transport>, SocketAddr), Failure> {
     let speech = Speech::new(args.dialect, true);
-    let listen = serve::resolve(address, false)?;
     if args.udp {
-        let socket = listen.bind("udp", |addresses| UdpSocket::bind(addresses))?;
-        let at = socket.local_addr();
-        let udp = Udp::listen(socket, speech);
-        let listening = at.and_then(|at| Ok((Box::new(udp?) as Box<dyn Transport>, at)));
-        return listening.map_err(|error| listen.failure("udp", &error));
+        let failure = |error| cannot_listen("udp", address, &error);
+        let socket = UdpSocket::bind(address).map_err(failure)?;
+        let at = socket.local_addr().map_err(failure)?;
+        let udp = Udp::listen(socket, speech).map_err(failure)?;
+        return Ok((Box::new(udp), at));
     }
-    let listener = listen.bind("tcp", |addresses| TcpListener::bind(addresses))?;
-    let at = listener.local_addr();
-    let tcp = Tcp::listen(listener, speech);
-    let listening = at.and_then(|at| Ok((Box::new(tcp?) as Box<dyn Transport>, at)));
-    listening.map_err(|error| listen.failure("tcp", &error))
+    let failure = |error| cannot_listen("tcp", address, &error);
+    let listener = TcpListener::bind(address).map_err(failure)?;
+    let at = listener.local_addr().map_err(failure)?;
+    let tcp = Tcp::listen(listener, speech).map_err(failure)?;
+    Ok((Box::new(tcp), at))
 }
 
 /// The other side, and whom it talks to.

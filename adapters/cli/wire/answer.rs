@@ -1,5 +1,6 @@
 //! What is answered to a chunk of text.
 
+use std::env;
 use std::fmt::Display;
 use std::io;
 
@@ -41,14 +42,19 @@ impl Answerer {
         let ended = ran.and_then(|ran| {
             stdout.push(b"", true, &mut room)?;
             stderr.push(b"", true, &mut room)?;
+            stdout.spool.append(&mut stderr.spool)?;
             Ok(ran)
         });
         match ended {
-            Ok(Ok(())) => {
-                stdout.spool.append(&mut stderr.spool)?;
-                Ok(stdout.spool)
-            }
+            Ok(Ok(())) => Ok(stdout.spool),
             Ok(Err(refusal)) => self.sentence(refusal.message),
+            Err(error) if is_of_disk(&error) => {
+                let directory = env::temp_dir();
+                self.sentence(format_args!(
+                    "what the command has written cannot be kept in {} until it is over: {error}",
+                    directory.display()
+                ))
+            }
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 let most = self.max_len;
                 self.sentence(format_args!(
@@ -66,6 +72,23 @@ impl Answerer {
         self.text.encoder().push(line.as_bytes(), true, &mut octets);
         Spool::of(&octets)
     }
+}
+
+/// Whether this is what a spool fails with, and no connection does.
+fn is_of_disk(error: &io::Error) -> bool {
+    // Without a number it is ours: a reply that is too long.
+    let is_too_large =
+        error.kind() == io::ErrorKind::FileTooLarge && error.raw_os_error().is_some();
+    let is_no_room = matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+    );
+    is_too_large || is_no_room
 }
 
 /// What a command has written to one of its streams, as it goes on the wire.

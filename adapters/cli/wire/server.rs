@@ -1,9 +1,10 @@
 //! `unstick serve` on the wires of older peers.
 
 use std::cell::Cell;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,27 +16,41 @@ use unstick_std::{Limits, Shutdown, WakePipe};
 
 use super::answer::Answerer;
 use super::command::Asker;
+use super::spool::Spool;
 use super::{CHUNK_LEN, Dialect, MAX_BODY_LEN, Wire, is_browser, is_goodbye, reply};
 use crate::failure::Failure;
-use crate::serve::{Listen, announce, side_by_side};
+use crate::listen::announce;
+use crate::metrics::{OK, Requests, Running, Stats};
+use crate::serve::{Serving, Setting, side_by_side};
 
 /// Serves until the shutdown.
-pub fn serve(
-    dialect: Dialect,
-    allow_exec: bool,
-    tcp: Option<Listen>,
-    udp: Option<Listen>,
-    limits: Limits,
-    shutdown: &Shutdown,
-) -> Result<(), Failure> {
-    let tcp = tcp.map(|listen| listen.bind("tcp", |addr| TcpServer::bind(addr, limits)));
-    let tcp = tcp.transpose()?;
-    let udp = udp.map(|listen| listen.bind("udp", |addr| UdpServer::bind(addr, limits)));
-    let udp = udp.transpose()?;
+pub fn serve(dialect: Dialect, allow_exec: bool, setting: Setting) -> Result<(), Failure> {
+    let Setting {
+        places,
+        limits,
+        shutdown,
+        page,
+    } = setting;
+    let tcp = places.tcp.map(|listen| {
+        let bind = |addresses: &[_]| TcpServer::bind(addresses, limits);
+        listen.open("tcp", bind, |socket| {
+            TcpServer::from_listener(socket, limits)
+        })
+    });
+    let udp = places.udp.map(|listen| {
+        let bind = |addresses: &[_]| UdpServer::bind(addresses, limits);
+        listen.open("udp", bind, |socket| UdpServer::from_socket(socket, limits))
+    });
+    let (tcp, udp) = (tcp.transpose()?, udp.transpose()?);
     announce(
         tcp.as_ref().map(TcpServer::local_addr),
         udp.as_ref().map(UdpServer::local_addr),
+        page.as_ref(),
     )?;
+    let shutdown = &shutdown;
+    let requests = page.as_ref().map(|page| page.metrics().requests());
+    let op = if allow_exec { "exec" } else { "echo" };
+    let counting = Counting { requests, op };
     let answerer = |max_len| Answerer {
         text: dialect.text(),
         allow_exec,
@@ -44,29 +59,68 @@ pub fn serve(
     let session = |_peer| Session {
         answerer: answerer(MAX_BODY_LEN),
         wire: dialect.wire,
+        counting,
     };
     let datagram = |_peer| Datagram {
         answerer: answerer(MAX_DATAGRAM as u64),
+        counting,
         limits,
         shutdown,
     };
-    side_by_side(
-        shutdown,
-        tcp.map(|server| move || server.serve_forever(shutdown, session)),
-        udp.map(|server| move || server.serve_forever(shutdown, datagram)),
-    )
+    let stats = || Stats {
+        tcp: tcp.as_ref().map(TcpServer::stats),
+        udp: udp.as_ref().map(UdpServer::stats),
+    };
+    let mut servers: Vec<Serving<'_>> = Vec::new();
+    if let Some(server) = &tcp {
+        servers.push(Box::new(move || server.serve_forever(shutdown, session)));
+    }
+    if let Some(server) = &udp {
+        servers.push(Box::new(move || server.serve_forever(shutdown, datagram)));
+    }
+    if let Some(page) = &page {
+        servers.push(Box::new(move || page.serve(shutdown, stats)));
+    }
+    side_by_side(shutdown, servers)
+}
+
+/// Where chunks are counted, if they are: as requests for `op`.
+#[derive(Clone, Copy)]
+struct Counting<'s> {
+    requests: Option<&'s Arc<Requests>>,
+    op: &'static str,
+}
+
+impl Counting<'_> {
+    fn begin(self, chunk: &[u8]) -> Option<Running> {
+        let running = self.requests?.begin(self.op);
+        running.taken(chunk.len());
+        Some(running)
+    }
 }
 
 /// What our replies call their bodies.
 const FILENAME: &str = "output.txt";
 
-/// One connection.
-struct Session {
-    answerer: Answerer,
-    wire: Wire,
+/// Sends what is counted as the reply to a request.
+fn reply_to(running: Option<Running>, wire: Wire, body: Spool, out: impl Write) -> io::Result<()> {
+    let len = body.len();
+    reply::send(wire, FILENAME, body, out)?;
+    if let Some(running) = running {
+        running.sent(len);
+        running.finish(OK);
+    }
+    Ok(())
 }
 
-impl Handler for Session {
+/// One connection.
+struct Session<'s> {
+    answerer: Answerer,
+    wire: Wire,
+    counting: Counting<'s>,
+}
+
+impl Handler for Session<'_> {
     fn handle(&mut self, stream: &mut Stream<'_>, peer: SocketAddr) -> io::Result<()> {
         let mut chunk = [0; CHUNK_LEN];
         let mut first = true;
@@ -82,8 +136,9 @@ impl Handler for Session {
                 return Ok(());
             }
             first = false;
+            let running = self.counting.begin(chunk);
             let body = self.answerer.answer(chunk, stream)?;
-            reply::send(self.wire, FILENAME, body, &*stream)?;
+            reply_to(running, self.wire, body, &*stream)?;
         }
     }
 }
@@ -101,6 +156,7 @@ impl Asker for Stream<'_> {
 /// One datagram.
 struct Datagram<'s> {
     answerer: Answerer,
+    counting: Counting<'s>,
     limits: Limits,
     shutdown: &'s Shutdown,
 }
@@ -124,6 +180,7 @@ impl Datagram<'_> {
             stop: Cell::new(None),
             datagram: self,
         };
+        let running = self.counting.begin(datagram);
         let body = match self.answerer.answer(datagram, &patience) {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 self.answerer.sentence(error)?
@@ -131,7 +188,7 @@ impl Datagram<'_> {
             body => body?,
         };
         let mut reply = Vec::new();
-        reply::send(Wire::Raw, FILENAME, body, &mut reply)?;
+        reply_to(running, Wire::Raw, body, &mut reply)?;
         Ok(reply)
     }
 }

@@ -10,11 +10,12 @@ use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::limits::Limits;
 use crate::poll::{is_ready, wait_until};
 use crate::shutdown::Shutdown;
+use crate::stats::{Counter, TcpStats};
 
 /// How long a closed connection takes in what its peer still sends: closing with octets unread would reset
 /// the connection, and the reset would overtake what was sent last.
@@ -33,6 +34,9 @@ const MAX_REFUSED: usize = 256;
 pub(crate) struct Listener {
     listener: TcpListener,
     pub(crate) limits: Limits,
+    accepted: Counter,
+    refused: Counter,
+    active: AtomicUsize,
 }
 
 impl Listener {
@@ -41,11 +45,39 @@ impl Listener {
         let mut failure = io::Error::new(ErrorKind::InvalidInput, "no address to listen on");
         for addr in addr.to_socket_addrs()? {
             match listen(addr) {
-                Ok(listener) => return Ok(Self { listener, limits }),
+                Ok(listener) => return Ok(Self::new(listener, limits)),
                 Err(error) => failure = error,
             }
         }
         Err(failure)
+    }
+
+    /// On a socket that listens already.
+    pub(crate) fn from_listener(listener: TcpListener, limits: Limits) -> io::Result<Self> {
+        if !SockRef::from(&listener).is_listener()? {
+            let message = "the socket does not listen: it is one connection";
+            return Err(io::Error::new(ErrorKind::InvalidInput, message));
+        }
+        listener.set_nonblocking(true)?;
+        Ok(Self::new(listener, limits))
+    }
+
+    fn new(listener: TcpListener, limits: Limits) -> Self {
+        Self {
+            listener,
+            limits,
+            accepted: Counter::default(),
+            refused: Counter::default(),
+            active: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> TcpStats {
+        TcpStats {
+            accepted: self.accepted.get(),
+            refused: self.refused.get(),
+            open: self.active.load(Ordering::Relaxed) as u64,
+        }
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -62,7 +94,7 @@ impl Listener {
         serve: impl Fn(&TcpStream, SocketAddr) -> io::Result<()> + Sync,
     ) -> io::Result<()> {
         let serve = &serve;
-        let active = AtomicUsize::new(0);
+        let active = &self.active;
         let mut refused = Refused::default();
         thread::scope(|scope| {
             while !shutdown.is_requested() || active.load(Ordering::Relaxed) > 0 {
@@ -75,11 +107,13 @@ impl Listener {
                     ),
                 };
                 match self.listener.accept() {
-                    Ok((stream, peer)) => match Place::take(&active, places) {
+                    Ok((stream, peer)) => match Place::take(active, places) {
                         Some(place) => {
+                            self.accepted.add_one();
                             spawn(scope, peer, move || serve_one(&stream, peer, place, serve));
                         }
                         None => {
+                            self.refused.add_one();
                             tracing::info!(%peer, "busy");
                             refused.add(stream, |stream| turn_away(stream, sentence));
                         }

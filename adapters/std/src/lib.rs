@@ -17,6 +17,7 @@ mod poll;
 #[cfg(unix)]
 pub mod shell;
 mod shutdown;
+mod stats;
 pub mod tcp;
 #[cfg(unix)]
 pub mod transfer;
@@ -30,4 +31,5 @@ pub use limits::{HEADER_CAPACITY, Limits};
 #[cfg(unix)]
 pub use shell::Shell;
 pub use shutdown::Shutdown;
+pub use stats::{TcpStats, UdpStats};
 pub use wake::WakePipe;

@@ -33,8 +33,18 @@ pub struct UdpStats {
     pub repeats: u32,
     /// Datagrams that were answered with an error by the server itself: bad ones, and those for which there was no room.
     pub refused: u32,
+    /// Datagrams that the stack took, to send them.
+    pub sent: u32,
     /// Datagrams that the stack did not take.
     pub lost: u32,
+}
+
+impl UdpStats {
+    /// Counts a datagram that the stack took, or did not.
+    fn count(&mut self, sent: bool) {
+        let count = if sent { &mut self.sent } else { &mut self.lost };
+        *count = count.wrapping_add(1);
+    }
 }
 
 /// A UDP server on the stack `T`, with a service `S` for each request and the policy `P`.
@@ -352,9 +362,8 @@ where
         if let Some(by) = turn.send_by {
             let frame = self.slot.out.get(..turn.filled).unwrap_or_default();
             match stack.send_to(&mut self.socket, turn.to.peer, frame) {
-                Ok(()) => {}
                 Err(nb::Error::WouldBlock) if now < by => return false,
-                Err(_) => self.stats.lost = self.stats.lost.wrapping_add(1),
+                result => self.stats.count(result.is_ok()),
             }
             (turn.send_by, turn.filled) = (None, 0);
             sent = true;
@@ -397,12 +406,11 @@ where
                             turn.deadline = now.saturating_add(idle);
                         }
                         match stack.send_to(&mut self.socket, turn.to.peer, frame) {
-                            Ok(()) => {}
                             Err(nb::Error::WouldBlock) => {
                                 turn.send_by = Some(now.saturating_add(SEND_WAIT));
                                 return true;
                             }
-                            Err(_) => self.stats.lost = self.stats.lost.wrapping_add(1),
+                            result => self.stats.count(result.is_ok()),
                         }
                         turn.filled = 0;
                         sent = true;
@@ -462,9 +470,8 @@ where
         self.stats.repeats = self.stats.repeats.wrapping_add(1);
         let entry = self.cache.entry(at);
         for datagram in entry.into_iter().flat_map(Entry::datagrams) {
-            if stack.send_to(&mut self.socket, peer, datagram).is_err() {
-                self.stats.lost = self.stats.lost.wrapping_add(1);
-            }
+            let sent = stack.send_to(&mut self.socket, peer, datagram);
+            self.stats.count(sent.is_ok());
         }
     }
 
@@ -501,9 +508,8 @@ where
     /// Sends an error frame. If that fails it is lost, like others on their way: the client asks again.
     fn send(&mut self, stack: &mut T, peer: SocketAddr, frame: &[u8]) {
         self.stats.refused = self.stats.refused.wrapping_add(1);
-        if stack.send_to(&mut self.socket, peer, frame).is_err() {
-            self.stats.lost = self.stats.lost.wrapping_add(1);
-        }
+        let sent = stack.send_to(&mut self.socket, peer, frame);
+        self.stats.count(sent.is_ok());
     }
 
     /// What is said to a datagram of `len` octets that is no frame.

@@ -1,12 +1,13 @@
 //! The TCP server: one handler a connection, each on a thread of its own.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 
 use super::Stream;
 use crate::accept::{Listener, close};
 use crate::limits::Limits;
 use crate::shutdown::Shutdown;
+use crate::stats::TcpStats;
 
 /// What is done with a connection. A closure of the same arguments is one too.
 pub trait Handler {
@@ -37,6 +38,19 @@ impl TcpServer {
     /// If `addr` names no address, or none that can be listened on.
     pub fn bind(addr: impl ToSocketAddrs, limits: Limits) -> io::Result<Self> {
         Listener::bind(addr, limits).map(Self)
+    }
+
+    /// The same on a socket that listens already: one that another process has handed over, say.
+    ///
+    /// # Errors
+    /// If it does not listen, or the system fails.
+    pub fn from_listener(listener: TcpListener, limits: Limits) -> io::Result<Self> {
+        Listener::from_listener(listener, limits).map(Self)
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> TcpStats {
+        self.0.stats()
     }
 
     /// The address that the server listens on, with the port that it was given for port 0.

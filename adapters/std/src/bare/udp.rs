@@ -15,7 +15,8 @@ use crate::accept::Place;
 use crate::limits::Limits;
 use crate::poll::{is_ready, wait};
 use crate::shutdown::Shutdown;
-use crate::udp::{bind, send};
+use crate::stats::{UdpCounters, UdpStats};
+use crate::udp::{adopt, bind, send};
 use crate::wake::WakePipe;
 
 /// How long not to receive after receiving has failed.
@@ -41,6 +42,7 @@ impl<F: FnMut(&[u8], SocketAddr) -> Option<Vec<u8>>> DatagramHandler for F {
 pub struct UdpServer {
     socket: UdpSocket,
     limits: Limits,
+    counters: UdpCounters,
 }
 
 impl UdpServer {
@@ -49,8 +51,28 @@ impl UdpServer {
     /// # Errors
     /// If the address cannot be had.
     pub fn bind(addr: impl ToSocketAddrs, limits: Limits) -> io::Result<Self> {
-        let socket = bind(addr)?;
-        Ok(Self { socket, limits })
+        Ok(Self::new(bind(addr)?, limits))
+    }
+
+    /// The same on a socket that is bound already: one that another process has handed over, say.
+    ///
+    /// # Errors
+    /// If the system fails.
+    pub fn from_socket(socket: UdpSocket, limits: Limits) -> io::Result<Self> {
+        Ok(Self::new(adopt(socket)?, limits))
+    }
+
+    fn new(socket: UdpSocket, limits: Limits) -> Self {
+        Self {
+            socket,
+            limits,
+            counters: UdpCounters::default(),
+        }
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> UdpStats {
+        self.counters.read()
     }
 
     /// The address that the server listens on.
@@ -93,12 +115,13 @@ impl UdpServer {
                         continue;
                     }
                 };
+                self.counters.received.add_one();
                 let (datagram, waker) = (buffer[..len].to_vec(), freed.waker());
                 let handle = move || {
                     let handled = catch_unwind(AssertUnwindSafe(|| {
                         let reply = factory(peer).handle(&datagram, peer);
                         if let Some(reply) = reply {
-                            send(&self.socket, &reply, peer);
+                            send(&self.socket, &reply, peer, &self.counters);
                         }
                     }));
                     if handled.is_err() {

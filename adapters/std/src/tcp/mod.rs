@@ -3,13 +3,14 @@
 mod connection;
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 
 use unstick_core::{Refusal, Reply, Service, encode};
 
 use crate::accept::Listener;
 use crate::limits::Limits;
 use crate::shutdown::Shutdown;
+use crate::stats::TcpStats;
 use connection::{Peer, RETRY_AFTER_MS};
 
 /// A TCP server: the role of Python's `ThreadingTCPServer`.
@@ -33,6 +34,19 @@ impl Server {
     /// If `addr` names no address, or none that can be listened on.
     pub fn bind(addr: impl ToSocketAddrs, limits: Limits) -> io::Result<Self> {
         Listener::bind(addr, limits).map(Self)
+    }
+
+    /// The same on a socket that listens already: one that another process has handed over, say.
+    ///
+    /// # Errors
+    /// If it does not listen, or the system fails.
+    pub fn from_listener(listener: TcpListener, limits: Limits) -> io::Result<Self> {
+        Listener::from_listener(listener, limits).map(Self)
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> TcpStats {
+        self.0.stats()
     }
 
     /// The address that the server listens on, with the port that it was given for port 0.

@@ -43,6 +43,7 @@ use tracing::debug;
 use unstick_core::{Code, DecodeError, Header, PREFIX_LEN, Refusal};
 
 use crate::poll::wait;
+use crate::stats::UdpCounters;
 
 /// The longest datagram, in octets: what UDP over IPv4 can carry.
 pub const MAX_DATAGRAM: usize = 65_507;
@@ -64,22 +65,29 @@ const SEND_WAIT: Duration = Duration::from_millis(10);
 
 /// A server's socket, which does not wait.
 pub(crate) fn bind(addr: impl ToSocketAddrs) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(addr)?;
+    adopt(UdpSocket::bind(addr)?)
+}
+
+/// The same of one that is bound already.
+pub(crate) fn adopt(socket: UdpSocket) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     lengthen_queues(&socket);
     Ok(socket)
 }
 
 /// Sends a datagram from a server's socket. If that fails it is lost, like others on their way.
-pub(crate) fn send(socket: &UdpSocket, datagram: &[u8], peer: SocketAddr) {
+pub(crate) fn send(socket: &UdpSocket, datagram: &[u8], peer: SocketAddr, counters: &UdpCounters) {
     let mut sent = socket.send_to(datagram, peer);
     if matches!(&sent, Err(error) if error.kind() == ErrorKind::WouldBlock) {
         let mut queue = [PollFd::new(socket, PollFlags::OUT)];
         let _ = wait(&mut queue, Some(SEND_WAIT));
         sent = socket.send_to(datagram, peer);
     }
-    if let Err(error) = sent {
-        debug!(%peer, len = datagram.len(), %error, "a datagram was not sent");
+    match sent {
+        Ok(_) => counters.sent.add_one(),
+        Err(error) => {
+            debug!(%peer, len = datagram.len(), %error, "a datagram was not sent");
+        }
     }
 }
 

@@ -15,8 +15,9 @@ use unstick_core::{
 };
 
 use super::cache::{self, Admission, Cache, Key, Overflow};
-use super::{MAX_DATAGRAM, bind, open, send};
+use super::{MAX_DATAGRAM, adopt, bind, open, send};
 use crate::poll::wait;
+use crate::stats::{UdpCounters, UdpStats};
 use crate::{HEADER_CAPACITY, Limits, Shutdown};
 
 /// How many frames of a reply the receiving thread sends itself: a long reply does not hold up the others.
@@ -42,6 +43,7 @@ pub struct Server {
     socket: UdpSocket,
     limits: Limits,
     cache: Mutex<Cache>,
+    counters: UdpCounters,
 }
 
 impl Server {
@@ -50,11 +52,29 @@ impl Server {
     /// # Errors
     /// If the address cannot be had.
     pub fn bind(addr: impl ToSocketAddrs, limits: Limits) -> io::Result<Self> {
-        Ok(Self {
-            socket: bind(addr)?,
+        Ok(Self::new(bind(addr)?, limits))
+    }
+
+    /// The same on a socket that is bound already: one that another process has handed over, say.
+    ///
+    /// # Errors
+    /// If the system fails.
+    pub fn from_socket(socket: UdpSocket, limits: Limits) -> io::Result<Self> {
+        Ok(Self::new(adopt(socket)?, limits))
+    }
+
+    fn new(socket: UdpSocket, limits: Limits) -> Self {
+        Self {
+            socket,
             limits,
             cache: Mutex::new(Cache::new(cache::MAX_OCTETS)),
-        })
+            counters: UdpCounters::default(),
+        }
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> UdpStats {
+        self.counters.read()
     }
 
     /// The same with up to `max_octets` of memory for the replies that may be asked for again, instead of
@@ -111,10 +131,14 @@ impl Server {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn send(&self, datagram: &[u8], peer: SocketAddr) {
+        send(&self.socket, datagram, peer, &self.counters);
+    }
+
     /// Answers what is not worth a place in the cache.
     fn refuse(&self, peer: SocketAddr, id: Option<u32>, refusal: Refusal) {
-        debug!(%peer, id, code = %refusal.code, message = %refusal.message, "refused");
-        send(&self.socket, &error_frame(refusal, id, 0), peer);
+        debug!(%peer, id, code = %refusal.code, reason = %refusal.message, "refused");
+        self.send(&error_frame(refusal, id, 0), peer);
     }
 }
 
@@ -163,6 +187,7 @@ where
             match socket.recv_from(&mut datagram) {
                 Ok((len, peer)) => {
                     failures = 0;
+                    self.server.counters.received.add_one();
                     self.handle(&datagram[..len], peer);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -238,9 +263,10 @@ where
             match admission {
                 Admission::New => {}
                 Admission::Repeat(datagrams) => {
+                    server.counters.repeats.add_one();
                     return datagrams
                         .iter()
-                        .for_each(|datagram| send(&server.socket, datagram, peer));
+                        .for_each(|datagram| server.send(datagram, peer));
                 }
                 Admission::InUse => {
                     debug!(%peer, id, "the id is in use: the request is passed over");
@@ -348,7 +374,7 @@ impl Answer<'_> {
             let mut cache = self.server.cache();
             cache.push(key, frame.into(), Instant::now())?;
         }
-        send(&self.server.socket, frame, self.peer);
+        self.server.send(frame, self.peer);
         self.offset += body_len(frame);
         Ok(())
     }
@@ -356,12 +382,12 @@ impl Answer<'_> {
     /// Ends the reply with an error frame.
     fn refuse(&mut self, refusal: Refusal) {
         let peer = self.peer;
-        debug!(%peer, code = %refusal.code, message = %refusal.message, "refused");
+        debug!(%peer, code = %refusal.code, reason = %refusal.message, "refused");
         let frame = error_frame(refusal, self.key.map(|key| key.id), self.offset);
         if let Some(key) = self.key {
             self.server.cache().push_refusal(key, frame[..].into());
         }
-        send(&self.server.socket, &frame, peer);
+        self.server.send(&frame, peer);
         self.finish();
     }
 
