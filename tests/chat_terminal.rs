@@ -165,6 +165,7 @@ fn an_operator_types_while_others_speak() {
 
         // What is typed is not torn, and goes to whom the prompt shows.
         operator.type_in("half 测试");
+        operator.shows(&["#1>   half 测试"]);
         let (mut second, two) = guest(&address, options, &operator, 2);
         operator.shows(&[&format!("{two}: hello"), "#1>   half 测试"]);
         second.say("\u{1b}[2J gone?");
@@ -186,6 +187,7 @@ fn an_operator_types_while_others_speak() {
 
         // Who is gone is not written to, and what was typed is not lost.
         operator.type_in("for one");
+        operator.shows(&["#1>   for one"]);
         first.say("q");
         operator.shows(&[&format!("{one} leaves"), "#1>   for one"]);
         operator.type_in("\r");
@@ -208,6 +210,7 @@ fn a_guest_is_told_that_the_operator_is_gone() {
         ["#1 comes", "#1: hello"]
     );
     guest.type_in("half a li");
+    guest.shows(&["> half a li"]);
     operator.say("I am here");
     guest.shows(&[&format!("{address}: I am here"), "> half a li"]);
     operator.signal(Signal::KILL);

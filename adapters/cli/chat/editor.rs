@@ -91,10 +91,7 @@ fn prompt(addressee: Option<u64>, several: bool) -> String {
 
 impl Modes {
     /// Gives the terminal back as it was found, even from an editor that still waits for a key.
-    pub fn restore(&self, screen: &Screen) {
-        if !screen.is_editing() {
-            return;
-        }
+    pub fn restore(&self) {
         // It may be about to begin.
         let begun = Instant::now();
         let is_canonical = || {

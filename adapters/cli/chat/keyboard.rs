@@ -22,6 +22,7 @@ pub enum Typed {
 pub struct Keyboard {
     typed: Receiver<Typed>,
     next: SyncSender<String>,
+    asked: bool,
 }
 
 /// A keyboard's other end, of the thread that reads lines.
@@ -57,18 +58,29 @@ impl Keyboard {
             waker,
         };
         thread::spawn(move || read(keys));
-        Self { typed, next }
+        Self {
+            typed,
+            next,
+            asked: false,
+        }
     }
 
     /// What has come, if anything has.
-    pub fn take(&self) -> Option<Typed> {
-        self.typed.try_recv().ok()
+    pub fn take(&mut self) -> Option<Typed> {
+        let typed = self.typed.try_recv().ok();
+        self.asked &= typed.is_none();
+        typed
+    }
+
+    /// Whether a line was asked for that has not come.
+    pub fn is_asked(&self) -> bool {
+        self.asked
     }
 
     /// Asks for the next line, one that begins with this if it comes from an editor.
-    pub fn ask(&self, initial: String) {
+    pub fn ask(&mut self, initial: String) {
         // A keyboard that has ended is not asked any more.
-        let _ = self.next.try_send(initial);
+        self.asked = self.next.try_send(initial).is_ok();
     }
 }
 

@@ -2,6 +2,8 @@
 
 pub mod args;
 mod codec;
+mod connection;
+mod correspondent;
 mod editor;
 mod event;
 mod frame;
@@ -101,8 +103,8 @@ pub fn run(args: &Chat) -> Result<ExitCode, Failure> {
     let mut room = Room::new(transport, side, style, screen.clone(), keyboard, input);
     let talked = room.talk(&mut wake, &shutdown);
     screen.finish();
-    if let Some(modes) = modes {
-        modes.restore(&screen);
+    if let Some(modes) = modes.filter(|_| room.is_typing()) {
+        modes.restore();
     }
     talked
 }

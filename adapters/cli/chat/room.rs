@@ -71,7 +71,7 @@ impl Room {
         side: Side,
         style: Style,
         screen: Screen,
-        keyboard: Keyboard,
+        mut keyboard: Keyboard,
         input: Input,
     ) -> Self {
         let addressee = match side {
@@ -129,6 +129,11 @@ impl Room {
         }
     }
 
+    /// Whether a line is still being typed.
+    pub fn is_typing(&self) -> bool {
+        self.keyboard.is_asked()
+    }
+
     fn happens(&mut self, event: Event) {
         let Event { peer, what } = &event;
         match (self.side, what) {
@@ -147,7 +152,9 @@ impl Room {
                 let sentence = format!("{address} refuses: {}", Printable(why));
                 return self.end(&event, Failure::Told(sentence));
             }
-            (Side::Guest(_), What::Leaves) => self.over = Some(Ok(())),
+            (Side::Guest(_), What::Leaves) => {
+                self.over.get_or_insert(Ok(()));
+            }
             _ => {}
         }
         self.screen.show(&self.style.lines(&event));
@@ -158,7 +165,8 @@ impl Room {
         if self.style.json {
             self.screen.show(&self.style.lines(event));
         }
-        self.over = Some(Err(failure));
+        // What it has said of it says more than that its connection has ended.
+        self.over.get_or_insert(Err(failure));
     }
 
     /// Lines go to this peer from now on.
@@ -307,7 +315,7 @@ impl Room {
     }
 
     /// Says why a line does nothing, and gives it back to an editor.
-    fn refuse(&self, sentence: &str, line: String) {
+    fn refuse(&mut self, sentence: &str, line: String) {
         self.tell(sentence);
         self.keyboard.ask(line);
     }

@@ -104,11 +104,6 @@ impl Screen {
         self.lock().editing = true;
     }
 
-    /// Whether one is.
-    pub fn is_editing(&self) -> bool {
-        self.lock().editing
-    }
-
     /// No line is; whom the one that was goes to.
     pub fn end_editing(&self) -> Option<u64> {
         let mut state = self.lock();

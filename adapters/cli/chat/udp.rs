@@ -4,33 +4,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 use unstick_std::udp::MAX_DATAGRAM;
 
 use super::codec::{GOODBYE, Heard, Speech, heard};
+use super::correspondent::Correspondent;
 use super::event::{Event, Peer, What};
 use super::frame::{self, Meaning};
 use super::transport::{MAX_PEERS, Numbers, Transport};
 use crate::failure::plain;
 
-/// The pause before a message is first repeated; each further one is twice as long, up to [`MAX_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// How long a message may go without an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How many messages may wait for those before them to be answered.
-const MAX_WAITING: usize = 64;
 /// How many messages are remembered, so that a repeated one is not shown again.
 const MAX_SEEN: usize = 1024;
 /// How many datagrams are taken at a time.
 const RECEIVED: usize = 64;
-/// A peer that answers, and of whom nothing was heard for this long, is asked whether it is there: with an empty message.
-const PROBE: Duration = Duration::from_secs(10);
-/// A peer of whom nothing was heard for this long is not counted any more.
-const SILENCE: Duration = Duration::from_secs(600);
-
 /// A socket, and those who were heard on it.
 pub struct Udp {
     socket: UdpSocket,
@@ -44,23 +33,6 @@ pub struct Udp {
     seen: VecDeque<(SocketAddr, u32)>,
     next_id: u32,
     buffer: Vec<u8>,
-}
-
-/// A peer, and what it has not answered.
-struct Correspondent {
-    peer: Peer,
-    heard: Instant,
-    /// It knows of answers.
-    answers: bool,
-    waiting: VecDeque<(u32, Vec<u8>)>,
-    /// Of the first that waits.
-    sending: Option<Sending>,
-}
-
-struct Sending {
-    begun: Instant,
-    again: Instant,
-    pause: Duration,
 }
 
 impl Udp {
@@ -95,14 +67,7 @@ impl Udp {
 
     fn add(&mut self, address: SocketAddr) -> Peer {
         let peer = self.numbers.next(address);
-        let correspondent = Correspondent {
-            peer,
-            heard: Instant::now(),
-            answers: false,
-            waiting: VecDeque::new(),
-            sending: None,
-        };
-        self.here.insert(peer.number, correspondent);
+        self.here.insert(peer.number, Correspondent::new(peer));
         peer
     }
 
@@ -211,12 +176,7 @@ impl Udp {
     fn answered(&mut self, id: Option<u32>, from: SocketAddr) {
         let all = self.here.values_mut().chain(&mut self.parting);
         for correspondent in all.filter(|one| one.peer.address == from) {
-            correspondent.heard = Instant::now();
-            correspondent.answers = true;
-            if correspondent.waiting.front().map(|(id, _)| *id) == id {
-                correspondent.waiting.pop_front();
-                correspondent.sending = None;
-            }
+            correspondent.answer(id);
         }
     }
 
@@ -267,34 +227,30 @@ impl Udp {
             return;
         }
         self.here.retain(|_, one| {
-            let silent = one.heard.elapsed() >= SILENCE;
-            if silent {
+            let forgotten = one.is_forgotten();
+            if forgotten {
                 let what = What::Forgotten("nothing was heard for 10 minutes".to_owned());
                 let peer = one.peer;
                 events.push(Event { peer, what });
             }
-            !silent
+            !forgotten
         });
     }
 
     /// Asks those who have been silent whether they are there.
     fn probe(&mut self) {
-        let silent = self.here.values_mut().filter(|one| {
-            let silent = one.heard.elapsed() >= PROBE;
-            one.answers && silent && one.waiting.is_empty()
-        });
-        for one in silent {
+        for one in self.here.values_mut().filter(|one| one.is_silent()) {
             let id = self.next_id;
-            one.waiting.push_back((id, frame::message("", id)));
             self.next_id = id.wrapping_add(1);
+            // Nothing waits, so there is room.
+            let _ = one.send(id, frame::message("", id));
         }
     }
 
     /// Sends what is due.
     fn pump(&mut self, events: &mut Vec<Event>) {
-        let now = Instant::now();
         let mut here = std::mem::take(&mut self.here);
-        here.retain(|_, one| match self.pump_one(one, now) {
+        here.retain(|_, one| match self.pump_one(one) {
             Ok(()) => true,
             Err(why) => {
                 let what = What::Gone(why);
@@ -305,31 +261,21 @@ impl Udp {
         });
         self.here = here;
         let mut parting = std::mem::take(&mut self.parting);
-        parting.retain_mut(|one| !one.waiting.is_empty() && self.pump_one(one, now).is_ok());
+        parting.retain_mut(|one| !one.is_done() && self.pump_one(one).is_ok());
         self.parting = parting;
     }
 
     /// # Errors
     /// Why the peer is gone.
-    fn pump_one(&self, one: &mut Correspondent, now: Instant) -> Result<(), String> {
-        let Some((_, datagram)) = one.waiting.front() else {
-            return Ok(());
-        };
-        let sending = one.sending.get_or_insert(Sending {
-            begun: now,
-            again: now,
-            pause: FIRST_PAUSE,
-        });
-        if now.duration_since(sending.begun) >= PATIENCE {
-            return Err(format!("no answer for {} seconds", PATIENCE.as_secs()));
+    fn pump_one(&self, one: &mut Correspondent) -> Result<(), String> {
+        let address = one.peer.address;
+        match one.due()? {
+            Some(datagram) => {
+                let posted = self.post(datagram, address);
+                posted.map_err(|error| unreachable(&error))
+            }
+            None => Ok(()),
         }
-        if sending.again <= now {
-            sending.again = now + sending.pause;
-            sending.pause = MAX_PAUSE.min(sending.pause * 2);
-            let sent = self.post(datagram, one.peer.address);
-            sent.map_err(|error| unreachable(&error))?;
-        }
-        Ok(())
     }
 }
 
@@ -353,14 +299,8 @@ impl Transport for Udp {
             return None;
         }
         let all = self.here.values().chain(&self.parting);
-        let repetitions = all.filter_map(|one| match &one.sending {
-            Some(sending) => Some(sending.again.min(sending.begun + PATIENCE)),
-            None if !one.waiting.is_empty() => Some(Instant::now()),
-            None => one.answers.then(|| one.heard + PROBE),
-        });
-        let forgetting = self.here.values().map(|one| one.heard + SILENCE);
-        let forgetting = forgetting.filter(|_| self.operator.is_none());
-        repetitions.chain(forgetting).min()
+        let forgets = self.operator.is_none();
+        all.filter_map(|one| one.deadline(forgets)).min()
     }
 
     fn step(&mut self, reading: bool, events: &mut Vec<Event>) {
@@ -392,12 +332,7 @@ impl Transport for Udp {
         let Some(correspondent) = self.here.get_mut(&peer.number) else {
             return Err(format!("{peer} is gone"));
         };
-        if correspondent.waiting.len() >= MAX_WAITING {
-            return Err(format!(
-                "{peer} does not answer: {MAX_WAITING} messages wait; not sent"
-            ));
-        }
-        correspondent.waiting.push_back((self.next_id, datagram));
+        correspondent.send(self.next_id, datagram)?;
         self.next_id = self.next_id.wrapping_add(1);
         Ok(())
     }
@@ -412,13 +347,7 @@ impl Transport for Udp {
     }
 
     fn patience(&self, peer: Peer) -> Option<Instant> {
-        let correspondent = self.here.get(&peer.number)?;
-        // Then it is gone, and not told of again.
-        let begun = correspondent
-            .sending
-            .as_ref()
-            .map_or_else(Instant::now, |it| it.begun);
-        (!correspondent.waiting.is_empty()).then(|| begun + PATIENCE)
+        self.here.get(&peer.number)?.patience()
     }
 
     fn has_parted(&self) -> bool {
