@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{SOON, run_with, unstick};
-use unstick_core::services::{Echo, Entry, Files, Info, Kind, Name, Stat, Storage};
+use unstick_core::services::{Attributes, Echo, Entry, Files, Info, Kind, Name, Stat, Storage};
 use unstick_core::{Code, Refusal, Route};
 use unstick_std::{Limits, Shell, Shutdown, tcp};
 
@@ -31,6 +31,7 @@ impl Storage for Hello {
             size: Some(HELLO.len() as u64),
             writable: false,
             partial: None,
+            attributes: Attributes::default(),
         })
     }
 

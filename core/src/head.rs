@@ -9,6 +9,7 @@ use crate::digest::Digest;
 use crate::error::{EncodeError, HeaderError};
 use crate::frame::Header;
 use crate::json;
+use crate::mode::Mode;
 
 /// The longest `op` that is kept, in octets.
 pub const OP_LEN: usize = 16;
@@ -41,6 +42,12 @@ pub struct Request {
     /// Whether `put` may replace a file that is there.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub overwrite: bool,
+    /// With `put`, the permissions of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// With `put`, when the file was modified, in nanoseconds since 1970-01-01 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtime_ns: Option<u64>,
     /// How long the whole request may take, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
@@ -57,6 +64,8 @@ impl Request {
             offset: None,
             sha256: None,
             overwrite: true,
+            mode: None,
+            mtime_ns: None,
             timeout_ms: None,
         }
     }

@@ -7,7 +7,7 @@ use std::fmt;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use unstick_core::{
-    Code, Digest, Hasher, Header, MESSAGE_LEN, OP_LEN, Op, Refusal, Reply, Request,
+    Code, Digest, Hasher, Header, MESSAGE_LEN, Mode, OP_LEN, Op, Refusal, Reply, Request,
 };
 
 /// The digests of `abc` and of nothing (FIPS 180-4).
@@ -53,6 +53,11 @@ fn a_header_is_its_keys() {
     assert!(!request.overwrite);
     assert_eq!(encode(&request), text);
 
+    let text = r#"{"total_size":9,"op":"put","mode":493,"mtime_ns":18446744073709551615}"#;
+    let request: Request = decode(text).unwrap();
+    assert_eq!(request.mode.map(Mode::bits), Some(0o755));
+    assert_eq!(encode(&request), text);
+
     let text = concat!(
         r#"{"total_size":3,"id":1,"more":true,"offset":2,"stream":"stderr","exit":-1,"#,
         r#""error":"busy","message":"later","retry_after_ms":250}"#
@@ -92,6 +97,23 @@ fn a_digest_is_64_digits() {
     assert!(decode::<Request>(r#"{"total_size":0,"sha256":5}"#).is_err());
     let none: Request = decode(r#"{"total_size":0,"sha256":null,"md5":[]}"#).unwrap();
     assert_eq!(none.sha256, None);
+}
+
+#[test]
+fn a_mode_is_permissions_alone() {
+    for bits in [0, 0o400, 0o777] {
+        let text = format!(r#"{{"total_size":0,"mode":{bits}}}"#);
+        let request: Request = decode(&text).unwrap();
+        assert_eq!(request.mode, Mode::new(bits));
+        assert_eq!(encode(&request), text);
+    }
+    assert_eq!(Mode::new(0o1000), None);
+    for bad in ["512", "4095", "65536", "-1", "\"644\"", "1.0", "true"] {
+        let text = format!(r#"{{"total_size":0,"mode":{bad}}}"#);
+        assert!(decode::<Request>(&text).is_err(), "{bad}");
+    }
+    let none: Request = decode(r#"{"total_size":0,"mode":null,"mtime_ns":null}"#).unwrap();
+    assert_eq!((none.mode, none.mtime_ns), (None, None));
 }
 
 #[test]

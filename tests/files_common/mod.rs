@@ -72,18 +72,28 @@ impl Place {
         command
     }
 
-    /// Begins to put these octets, and leaves it at the first `len`, once the server has them.
-    pub fn half_put(&self, server: &Server, name: &str, octets: &[u8], len: usize) -> TcpStream {
-        let mut request = Request::new("put", octets.len() as u64);
+    /// Begins to put so many octets, with what `add` adds to the request.
+    pub fn begin_put(
+        &self,
+        server: &Server,
+        name: &str,
+        len: usize,
+        add: impl FnOnce(&mut Request),
+    ) -> TcpStream {
+        let mut request = Request::new("put", len as u64);
         request.filename = name.try_into().ok();
+        add(&mut request);
         let mut header = [0; 512];
         let header_len = encode(&request, &mut header).expect("room");
         let mut stream = connect(&server.tcp);
-        let header = &header[..header_len];
+        stream.write_all(&header[..header_len]).expect("a server");
         stream
-            .write_all(header)
-            .and_then(|()| stream.write_all(&octets[..len]))
-            .expect("a server");
+    }
+
+    /// Begins to put these octets, and leaves it at the first `len`, once the server has them.
+    pub fn half_put(&self, server: &Server, name: &str, octets: &[u8], len: usize) -> TcpStream {
+        let mut stream = self.begin_put(server, name, octets.len(), |_| {});
+        stream.write_all(&octets[..len]).expect("a server");
         let partial = self.root(&format!("{name}:part"));
         eventually("the octets arrive", || {
             let metadata = fs::metadata(&partial).ok()?;

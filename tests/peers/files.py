@@ -43,14 +43,15 @@ def main(tcp):
         headers, _ = ask({"op": "get", "filename": NAME})
         assert headers[0]["error"] == "not_found", headers
 
-        put = {"op": "put", "id": 1, "filename": NAME, "sha256": sha256(content)}
+        kept = {"mode": 0o640, "mtime_ns": 1_000_000_000_123_456_789}
+        put = {"op": "put", "id": 1, "filename": NAME, "sha256": sha256(content), **kept}
         headers, _ = ask(put, content)
         assert headers == [{"total_size": 0, "id": 1, "sha256": sha256(content)}], headers
         headers, _ = ask(dict(put, overwrite=False), content)
         assert headers[0]["error"] == "denied", headers
 
         _, line = ask({"op": "stat", "filename": NAME})
-        stat = {"name": NAME, "kind": "file", "size": len(content), "writable": True}
+        stat = {"name": NAME, "kind": "file", "size": len(content), "writable": True, **kept}
         assert json.loads(line) == stat, line
         _, lines = ask({"op": "list", "filename": "目录"})
         assert json.loads(lines)["name"] == "测试 😀.bin", lines

@@ -12,8 +12,13 @@ const TRANSFERS: &str = "\
 A file is complete and compared by its SHA-256 before it has its name; until then it is NAME:part beside it. That is \
 kept when the transfer is interrupted, and --resume goes on from it if it is still the start of the same file.
 
-With -r, each file for itself: one that cannot be transferred is reported, and the others are. Symbolic links, and \
-directories without files, are passed over.";
+With -r, each file for itself: one that cannot be transferred is reported, and the others are. Symbolic links are not \
+followed and not made: put says which it passes over, and get does not see those of the server. get makes empty directories \
+too; put cannot, and says which it passes over.
+
+With -p, a file has its permissions (read, write and execute, never setuid) and its time before it has its name. get -r \
+gives directories theirs too, put does not. Where the server knows of none, as a board does not, there are none to keep. \
+What --resume passes over stays as it is.";
 
 /// How files are transferred.
 #[derive(Debug, Clone, Copy, Args)]
@@ -24,6 +29,9 @@ pub struct How {
     /// A directory, with all that is in it
     #[arg(short, long)]
     pub recursive: bool,
+    /// Keep permissions and the time of the last change
+    #[arg(short, long)]
+    pub preserve: bool,
     /// Replace files that are there
     #[arg(long)]
     pub force: bool,

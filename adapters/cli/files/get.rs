@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use unstick_core::services::{Kind, Name};
+use unstick_core::Mode;
+use unstick_core::services::{Attributes, Kind, Name};
 use unstick_std::Directory;
 use unstick_std::directory::Place;
 use unstick_std::transfer::{self, Entry, Error};
@@ -78,13 +79,28 @@ fn tree(args: &Get) -> Result<ExitCode, Failure> {
         written: HashSet::new(),
         tally: Tally::default(),
     };
-    // The names of directories, beneath the base, that are to be listed.
-    let mut waiting = vec![None];
-    let mut held = 0;
-    while let Some(relative) = waiting.pop() {
-        let relative: Option<String> = relative;
-        held -= relative.as_deref().map_or(0, held_by);
-        for entry in tree.list(relative.as_deref())? {
+    let attributes = tree.attributes_of_base()?;
+    // The last is the next: a directory is left when all that was found in it is done.
+    let base = Step::Enter(None, attributes);
+    let mut held = base.held();
+    let mut waiting = vec![base];
+    while let Some(step) = waiting.pop() {
+        held -= step.held();
+        let (relative, attributes) = match step {
+            Step::Enter(relative, attributes) => (relative, attributes),
+            Step::Leave(relative, attributes) => {
+                tree.leave(relative.as_deref(), attributes);
+                continue;
+            }
+        };
+        let entries = tree.list(relative.as_deref())?;
+        if !tree.enter(relative.as_deref(), attributes)? {
+            continue;
+        }
+        let leave = Step::Leave(relative.clone(), attributes);
+        held += leave.held();
+        waiting.push(leave);
+        for entry in entries {
             let name = inside(relative.as_deref(), &entry.name);
             let full = inside(tree.base, &name);
             // The server's word for it is no reason to write elsewhere.
@@ -97,12 +113,13 @@ fn tree(args: &Get) -> Result<ExitCode, Failure> {
             };
             match entry.kind {
                 Kind::Dir => {
-                    held += held_by(&name);
+                    let enter = Step::Enter(Some(name), entry.attributes());
+                    held += enter.held();
                     if held > LISTING_LEN {
                         let sentence = "there is no end to the server's directories";
                         return Err(Failure::Told(sentence.to_owned()));
                     }
-                    waiting.push(Some(name));
+                    waiting.push(enter);
                 }
                 // Only a part of it is there.
                 Kind::File if entry.size.is_none() && entry.partial.is_some() => {}
@@ -113,9 +130,20 @@ fn tree(args: &Get) -> Result<ExitCode, Failure> {
     tree.tally.end()
 }
 
-/// What a name takes that waits, in octets.
-fn held_by(name: &str) -> usize {
-    size_of::<Option<String>>() + name.len()
+/// What is to be done with a directory, by its name beneath the base; without one it is that.
+enum Step {
+    /// It is listed.
+    Enter(Option<String>, Attributes),
+    /// It has all that is to be in it.
+    Leave(Option<String>, Attributes),
+}
+
+impl Step {
+    /// What it takes while it waits, in octets.
+    fn held(&self) -> usize {
+        let (Self::Enter(name, _) | Self::Leave(name, _)) = self;
+        size_of::<Self>() + name.as_deref().map_or(0, str::len)
+    }
 }
 
 /// A directory that is being got.
@@ -188,6 +216,60 @@ impl Tree<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What the server says of the base, if that is to be kept.
+    fn attributes_of_base(&mut self) -> Result<Attributes, Failure> {
+        let name = self.base.filter(|_| self.how.preserve);
+        let Some(name) = name.and_then(|name| Name::new(name).ok()) else {
+            return Ok(Attributes::default());
+        };
+        let shown = name.as_str();
+        let found = self.remote.with(shown, shown, false, |client| {
+            transfer::stat(client, name, None)
+        })?;
+        Ok(found.map_or_else(Attributes::default, |(entry, _)| entry.attributes()))
+    }
+
+    /// Makes a directory; whether it is one.
+    fn enter(&mut self, relative: Option<&str>, attributes: Attributes) -> Result<bool, Failure> {
+        // Until it has all that is to be in it, who made it has to be able to write there, and nobody else more than later.
+        const OWNER: u16 = 0o700;
+        let mode = attributes
+            .mode
+            .and_then(|mode| Mode::new(mode.bits() | OWNER));
+        let mtime_ns = None;
+        let target = self.target()?;
+        // Each was checked before.
+        let name = relative.and_then(|name| Name::new(name).ok());
+        let made = name.map_or(Ok(()), |name| target.make_dir(name));
+        let made = made.and_then(|()| self.preserve(name, Attributes { mode, mtime_ns }));
+        Ok(self.is_fine(relative, made))
+    }
+
+    /// Gives a directory what it has on the server.
+    fn leave(&mut self, relative: Option<&str>, attributes: Attributes) {
+        let name = relative.and_then(|name| Name::new(name).ok());
+        let preserved = self.preserve(name, attributes);
+        self.is_fine(relative, preserved);
+    }
+
+    fn preserve(&mut self, name: Option<Name<'_>>, attributes: Attributes) -> io::Result<()> {
+        match &self.target {
+            Some(target) if self.how.preserve => target.set_attributes(name, attributes),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it came about, having said why not.
+    fn is_fine(&mut self, relative: Option<&str>, result: io::Result<()>) -> bool {
+        let Err(error) = result else {
+            return true;
+        };
+        let path = self.to.join(relative.unwrap_or_default());
+        let path = path.display().to_string();
+        self.tally.add(Err(Failure::io(Printable(&path), &error)));
+        false
     }
 
     /// The directory here, made if there is none.

@@ -8,6 +8,7 @@ pub mod put;
 mod remote;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -23,6 +24,7 @@ impl How {
         Options {
             resume: self.resume,
             overwrite: self.force,
+            preserve: self.preserve,
         }
     }
 
@@ -78,11 +80,18 @@ fn inside(directory: Option<&str>, name: &str) -> String {
     }
 }
 
+/// Says something that is no failure.
+fn note(sentence: &str) {
+    // Whoever does not read it does not need it.
+    let _ = writeln!(io::stderr(), "unstick: {sentence}");
+}
+
 /// How the transfer of many files goes.
 #[derive(Default)]
 struct Tally {
     done: u64,
     failed: u64,
+    passed_over: u64,
 }
 
 impl Tally {
@@ -97,8 +106,22 @@ impl Tally {
         }
     }
 
+    /// Passes over what is not transferred by design, and says so.
+    fn pass_over(&mut self, path: &Path, what: &str) {
+        let path = path.display().to_string();
+        note(&format!("{}: {what} is passed over", Printable(&path)));
+        self.passed_over += 1;
+    }
+
     fn end(self) -> Result<ExitCode, Failure> {
-        let Self { done, failed } = self;
+        let Self {
+            done,
+            failed,
+            passed_over,
+        } = self;
+        if passed_over > 0 {
+            note(&format!("{passed_over} passed over"));
+        }
         match failed {
             0 => Ok(ExitCode::SUCCESS),
             failed => Err(Failure::Told(format!(

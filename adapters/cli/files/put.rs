@@ -78,6 +78,9 @@ fn tree(args: &Put) -> Result<ExitCode, Failure> {
                 continue;
             }
         };
+        if entries.is_empty() {
+            tally.pass_over(&path, "an empty directory");
+        }
         for entry in entries {
             match Child::new(&entry, called.as_deref()) {
                 Ok(Child::Directory(path, name)) => waiting.push((path, Some(name))),
@@ -89,7 +92,7 @@ fn tree(args: &Put) -> Result<ExitCode, Failure> {
                         Ok(()) => tally.add(Ok(())),
                     }
                 }
-                Ok(Child::Neither) => {}
+                Ok(Child::Neither(path, what)) => tally.pass_over(&path, what),
                 Err(failure) => tally.add(Err(failure)),
             }
         }
@@ -108,8 +111,8 @@ fn read(path: &Path) -> io::Result<Vec<DirEntry>> {
 enum Child {
     File(PathBuf, String),
     Directory(PathBuf, String),
-    /// A symbolic link, or what has no content.
-    Neither,
+    /// What is not followed, or has no content, and what that is called.
+    Neither(PathBuf, &'static str),
 }
 
 impl Child {
@@ -119,7 +122,11 @@ impl Child {
         let kind = entry.file_type();
         let kind = kind.map_err(|error| Failure::io(Printable(&shown), &error))?;
         if !kind.is_file() && !kind.is_dir() {
-            return Ok(Self::Neither);
+            let what = match kind.is_symlink() {
+                true => "a symbolic link",
+                false => "neither a file nor a directory: it",
+            };
+            return Ok(Self::Neither(path, what));
         }
         let name = entry.file_name();
         let Some(name) = name.to_str() else {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::fs::{CWD, Mode, RenameFlags, mkfifoat, renameat_with};
-use unstick_core::services::{Kind, Name, Stat, Storage, Upload};
+use unstick_core::services::{Attributes, Kind, Name, Stat, Storage, Upload};
 use unstick_core::{Code, Refusal};
 use unstick_std::Directory;
 use unstick_std::directory::Writer;
@@ -52,6 +52,7 @@ fn upload(len: usize, offset: usize, overwrite: bool) -> Upload {
         len: len as u64,
         offset: offset as u64,
         overwrite,
+        attributes: Attributes::default(),
     }
 }
 
@@ -114,7 +115,9 @@ fn shows_files_and_directories_alone() {
         size: Some(2),
         writable: true,
         partial: Some(3),
+        attributes: entries[1].1.attributes,
     };
+    assert!(file.attributes.mode.is_some() && file.attributes.mtime_ns.is_some());
     assert_eq!(entries[1].1, file);
     assert_eq!(storage.stat(name("b")), Ok(file));
     let partial = storage.stat(name("c")).unwrap();
@@ -292,6 +295,7 @@ fn what_has_no_room_is_refused_at_once() {
         len: u64::MAX / 2,
         offset: 0,
         overwrite: true,
+        attributes: Attributes::default(),
     };
     let created = storage.create(name("new/a"), upload);
     assert_eq!(code(created), Some(Code::TooLarge));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use unstick_core::services::{Entry, Files, Kind, Name, Stat, Storage, Upload};
+use unstick_core::services::{Attributes, Entry, Files, Kind, Name, Stat, Storage, Upload};
 use unstick_core::{Code, Digest, Hasher, Refusal, Reply, Request};
 use unstick_std::{Client, Limits, Shutdown, tcp, udp};
 
@@ -41,6 +41,7 @@ impl Storage for Shared {
             size: Some(state.content.len() as u64),
             writable: true,
             partial: None,
+            attributes: Attributes::default(),
         })
     }
 

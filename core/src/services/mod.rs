@@ -8,6 +8,6 @@ mod responder;
 
 pub use commands::{Command, Commands};
 pub use echo::Echo;
-pub use files::{Entry, Files, Kind, Name, Stat, Storage, Upload};
+pub use files::{Attributes, Entry, Files, Kind, Name, Stat, Storage, Upload};
 pub use info::Info;
 pub use responder::{Output, Respond, Responder};

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use unstick_core::services::{Entry, Kind, Name, Stat, Storage, Upload};
+use unstick_core::services::{Attributes, Entry, Kind, Name, Stat, Storage, Upload};
 use unstick_core::{Code, Refusal};
 
 /// When to try again where a file is being written, in milliseconds.
@@ -19,6 +19,8 @@ pub struct Memory(pub Rc<RefCell<Disk>>);
 pub struct Disk {
     pub files: BTreeMap<String, Vec<u8>>,
     pub partials: BTreeMap<String, Vec<u8>>,
+    /// What was asked for files to have besides their content.
+    pub attributes: BTreeMap<String, Attributes>,
     pub directories: BTreeSet<String>,
     pub read_only: BTreeSet<String>,
     pub writing: BTreeSet<String>,
@@ -101,6 +103,7 @@ impl Disk {
             size,
             writable: !directory && !self.read_only.contains(name),
             partial,
+            attributes: self.attributes.get(name).copied().unwrap_or_default(),
         })
     }
 
@@ -233,6 +236,8 @@ impl Storage for Memory {
         writer.kept = false;
         let octets = std::mem::take(&mut writer.octets);
         disk.files.insert(writer.name.clone(), octets);
+        let attributes = writer.upload.attributes;
+        disk.attributes.insert(writer.name.clone(), attributes);
         drop(disk);
         Ok(())
     }

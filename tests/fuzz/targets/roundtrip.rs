@@ -9,8 +9,8 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use serde::de::DeserializeOwned;
 use unstick_core::{
-    Code, Decoder, Digest, EncodeError, Event, Header, Op, PREFIX_LEN, Reply, Request, Stream,
-    encode,
+    Code, Decoder, Digest, EncodeError, Event, Header, Mode, Op, PREFIX_LEN, Reply, Request,
+    Stream, encode,
 };
 
 #[derive(Debug, Arbitrary)]
@@ -28,6 +28,8 @@ struct Input<'a> {
     error: Option<&'a str>,
     retry_after_ms: Option<u32>,
     sha256: Option<[u8; 32]>,
+    mode: Option<u16>,
+    mtime_ns: Option<u64>,
 }
 
 /// As much of `text` as fits.
@@ -71,6 +73,8 @@ fuzz_target!(|input: Input<'_>| {
     request.offset = input.offset;
     request.sha256 = input.sha256.map(Digest);
     request.overwrite = input.more;
+    request.mode = input.mode.and_then(Mode::new);
+    request.mtime_ns = input.mtime_ns;
     request.timeout_ms = input.timeout_ms;
     comes_back(&request, input.room.into());
 

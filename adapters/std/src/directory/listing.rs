@@ -6,8 +6,9 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
-use unstick_core::services::{Entry, Kind, Name, Stat};
+use unstick_core::services::{Attributes, Entry, Kind, Name, Stat};
 
+use super::attributes::attributes_of;
 use super::partial::partial_len;
 use super::place::{len_of, look, may_write};
 
@@ -105,6 +106,7 @@ pub(super) fn stat_of(dir: &OwnedFd, name: &OsStr, writable: bool) -> Result<Opt
             size: None,
             writable: writable(),
             partial,
+            attributes: Attributes::default(),
         }));
     };
     Ok(match FileType::from_raw_mode(found.st_mode) {
@@ -113,12 +115,14 @@ pub(super) fn stat_of(dir: &OwnedFd, name: &OsStr, writable: bool) -> Result<Opt
             size: Some(len_of(&found)),
             writable: writable() && may_write(dir, name),
             partial,
+            attributes: attributes_of(&found),
         }),
         FileType::Directory => Some(Stat {
             kind: Kind::Dir,
             size: None,
             writable: false,
             partial: None,
+            attributes: attributes_of(&found),
         }),
         _ => None,
     })

@@ -1,9 +1,11 @@
 //! A directory as a storage: files of this machine for whoever asks.
 
+mod attributes;
 mod listing;
 mod partial;
 mod place;
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -12,13 +14,15 @@ use std::sync::Arc;
 use rustix::fs::fstatvfs;
 use rustix::io::{Errno, pread, retry_on_intr};
 use rustix::process::{Resource, getrlimit};
-use unstick_core::services::{Entry, Name, Stat, Storage, Upload};
+use unstick_core::services::{Attributes, Entry, Name, Stat, Storage, Upload};
 use unstick_core::{Code, Refusal};
 
+pub(crate) use attributes::attributes_of;
+use attributes::set_attributes;
 use listing::stat_of;
 pub(crate) use partial::Partial;
 use partial::{open_partial, partial_len};
-pub(crate) use place::is_file;
+pub(crate) use place::{is_file, len_of};
 use place::{make_dir, may_write, open_dir, open_root};
 
 pub use listing::Listing;
@@ -39,7 +43,7 @@ const RETRY_AFTER_MS: u32 = 500;
 /// The partial of `NAME` is `NAME:part` beside it, which no name can be, and which is not listed. It is locked while it is
 /// written, and the lock ends with the process, however that ends. It is stored (`fsync`) before it is renamed, and so is
 /// the directory then; whether a file may be replaced is settled by the renaming itself. The new file has the permissions
-/// of the one that it replaces. Directories that are missing on the way to it are made.
+/// and the time that its upload says before it has its name; without permissions, those of the one that it replaces. Directories that are missing on the way to it are made.
 ///
 /// An upload that the file system has no room for is refused before its body; if room runs out later, what has arrived is
 /// kept as the partial.
@@ -88,10 +92,38 @@ impl Directory {
         Ok(self.walk(name, make_dir)?)
     }
 
+    /// Makes this directory, and those on the way to it, where they are missing.
+    ///
+    /// # Errors
+    /// If something else stands there, or they cannot be opened or made.
+    pub fn make_dir(&self, name: Name<'_>) -> io::Result<()> {
+        let place = self.walk(name, make_dir)?;
+        make_dir(&place.dir, &place.name)?;
+        Ok(())
+    }
+
+    /// Gives this directory, the root of all names without one, permissions and a time, as far as there are any.
+    ///
+    /// # Errors
+    /// If it is no directory, or cannot be opened or changed.
+    pub fn set_attributes(&self, name: Option<Name<'_>>, attributes: Attributes) -> io::Result<()> {
+        let dir = self.open_dir(name)?;
+        Ok(set_attributes(&dir, attributes)?)
+    }
+
+    /// Opens this directory; the root, if it has no name.
+    fn open_dir(&self, name: Option<Name<'_>>) -> Result<OwnedFd, Errno> {
+        let Some(name) = name else {
+            return open_dir(&self.root, ".");
+        };
+        let place = self.find(name)?;
+        open_dir(&place.dir, &place.name)
+    }
+
     fn walk(
         &self,
         name: Name<'_>,
-        step: impl Fn(&OwnedFd, &str) -> Result<OwnedFd, Errno>,
+        step: impl Fn(&OwnedFd, &OsStr) -> Result<OwnedFd, Errno>,
     ) -> Result<Place, Errno> {
         let mut dir = open_dir(&self.root, ".")?;
         let mut components = name.components().peekable();
@@ -102,7 +134,7 @@ impl Directory {
                     name: component.into(),
                 });
             }
-            dir = step(&dir, component)?;
+            dir = step(&dir, component.as_ref())?;
         }
         // A name has a component.
         Err(Errno::NOENT)
@@ -150,9 +182,8 @@ impl Directory {
                 format_args!("only {} octets are kept of `{name}`", partial.len()),
             ));
         }
-        if let Some(found) = &replaced {
-            partial.take_permissions(found).map_err(refused)?;
-        }
+        let attributes = partial.set_attributes(upload.attributes, replaced.as_ref());
+        attributes.map_err(refused)?;
         partial.truncate(upload.offset).map_err(refused)?;
         Ok(partial)
     }
@@ -225,14 +256,8 @@ impl Storage for Directory {
     }
 
     fn list(&mut self, directory: Option<Name<'_>>) -> Result<Listing, Refusal> {
-        let opened = match directory {
-            None => open_dir(&self.root, "."),
-            Some(name) => self
-                .find(name)
-                .and_then(|place| open_dir(&place.dir, &place.name)),
-        };
         let name = directory.map_or("", Name::as_str);
-        let dir = opened.map_err(|error| match error {
+        let dir = self.open_dir(directory).map_err(|error| match error {
             Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Refusal::new(
                 Code::NotFound,
                 format_args!("there is no directory `{name}`"),

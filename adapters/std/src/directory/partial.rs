@@ -2,24 +2,46 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, Stat, fchmod, flock, fstat, fsync, ftruncate, openat,
-    renameat, unlinkat,
+    AtFlags, FlockOperation, Mode, OFlags, Stat, flock, fstat, fsync, ftruncate, openat, renameat,
+    unlinkat,
 };
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
+use unstick_core::Hasher;
+use unstick_core::services::Attributes;
 
+use super::attributes::{attributes_of, set_attributes, set_mode};
 use super::place::{FILE, Place, is_file, len_of, look, sync_dir};
 
 /// What a partial's name has behind that of its file. No [`Name`](unstick_core::services::Name) has a `:`, so that no
 /// peer can name it.
 const SUFFIX: &str = ":part";
+/// How long names in a directory may be, in octets.
+const NAME_LEN: usize = 255;
+/// How many hex digits of a digest stand for the rest of a long name: enough that nobody finds two with the same.
+const DIGEST_LEN: usize = 32;
 /// How often a partial may be another by the time that it is locked, before it is as good as locked by somebody else.
 const ATTEMPTS: usize = 8;
 
-/// The name of the partial of this file.
+/// The name of the partial of this file. Of a name that leaves no room for more it has the start, and instead of the rest a
+/// digest: two long names do not share a partial.
 pub(super) fn partial_name(file: &OsStr) -> OsString {
     let mut name = file.to_owned();
+    if name.len() + SUFFIX.len() > NAME_LEN {
+        let mut hasher = Hasher::new();
+        hasher.update(file.as_bytes());
+        let digest = hasher.digest().to_string();
+        let end = format!(":{}", &digest[..DIGEST_LEN]);
+        // Not inside a character, where file systems mind that.
+        let text = file.to_string_lossy();
+        let most = NAME_LEN - end.len() - SUFFIX.len();
+        let mut ends = (0..=most).rev();
+        let start = ends.find_map(|end| text.get(..end));
+        name = start.unwrap_or_default().into();
+        name.push(end);
+    }
     name.push(SUFFIX);
     name
 }
@@ -40,8 +62,8 @@ pub struct Partial {
     place: Place,
     file: OwnedFd,
     len: u64,
-    /// The permissions that it gets when it becomes the file, if not those that it has.
-    mode: Option<Mode>,
+    /// What it gets when it becomes the file.
+    attributes: Attributes,
     /// Nothing has the partial's name any more.
     gone: bool,
 }
@@ -58,7 +80,7 @@ impl Partial {
             place,
             file,
             len,
-            mode: None,
+            attributes: Attributes::default(),
             gone: false,
         })
     }
@@ -80,13 +102,22 @@ impl Partial {
         Ok(())
     }
 
-    /// Gives the file to be the permissions of the one that it is to replace: until then those at most, so that nobody else reads it,
-    /// but for its owner, who has to be able to go on.
-    pub(crate) fn take_permissions(&mut self, replaced: &Stat) -> Result<(), Errno> {
-        let all = Mode::RWXU | Mode::RWXG | Mode::RWXO;
-        let mode = Mode::from_raw_mode(replaced.st_mode) & all;
-        self.mode = Some(mode);
-        fchmod(&self.file, mode | Mode::RUSR | Mode::WUSR)
+    /// Gives the file to be these, and without permissions those of the one that it is to replace, if there is one: until then
+    /// those at most, so that nobody else reads it, but for its owner, who has to be able to go on.
+    pub(crate) fn set_attributes(
+        &mut self,
+        attributes: Attributes,
+        replaced: Option<&Stat>,
+    ) -> Result<(), Errno> {
+        let of_replaced = replaced.and_then(|found| attributes_of(found).mode);
+        self.attributes = Attributes {
+            mode: attributes.mode.or(of_replaced),
+            ..attributes
+        };
+        match self.attributes.mode {
+            Some(mode) => set_mode(&self.file, mode, (Mode::RUSR | Mode::WUSR).bits()),
+            None => Ok(()),
+        }
     }
 
     /// Writes octets from the front of `octets` at `offset`, and returns how many: at least 1, if there are any.
@@ -110,13 +141,15 @@ impl Partial {
     /// `EXIST` if there is one that is not to be overwritten. The partial is kept, unless it cannot be told what of it is
     /// stored.
     pub(crate) fn commit(mut self, overwrite: bool) -> Result<(), Errno> {
-        if let Some(mode) = self.mode {
-            fchmod(&self.file, mode)?;
-        }
         if let Err(error) = fsync(&self.file) {
             // What could not be stored may read as if it were.
             self.discard();
             return Err(error);
+        }
+        if self.attributes != Attributes::default() {
+            // Not before all is stored, which takes long: one that is for reading only could not be gone on from.
+            set_attributes(&self.file, self.attributes)?;
+            fsync(&self.file)?;
         }
         let (dir, to) = (&self.place.dir, &self.place.name);
         let from = partial_name(to);

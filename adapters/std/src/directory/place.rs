@@ -73,7 +73,7 @@ pub(super) fn open_dir(dir: &OwnedFd, name: impl AsRef<OsStr>) -> Result<OwnedFd
 }
 
 /// The same; made if there is none.
-pub(super) fn make_dir(dir: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+pub(super) fn make_dir(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
     match open_dir(dir, name) {
         Err(Errno::NOENT) => {}
         opened => return opened,

@@ -7,7 +7,7 @@ use rustix::io::{pread, retry_on_intr};
 use unstick_core::services::Name;
 use unstick_core::{Digest, Hasher};
 
-use super::look::{is_stored, request, stat};
+use super::look::{Entry, is_stored, request, stat};
 use super::{Error, Options, Outcome, Phase, Progress, digest, refresh};
 use crate::client::{self, Client};
 use crate::directory::{Partial, Place, is_file};
@@ -33,10 +33,13 @@ pub fn get(
             return same.transpose()?.flatten().ok_or(Error::Exists);
         }
     }
+    let before = match options.preserve {
+        true => stat(client, name, None)?.map(|(entry, _)| entry),
+        false => None,
+    };
+    let attributes = before.as_ref().map(Entry::attributes).unwrap_or_default();
     let mut partial = Partial::open(to)?;
-    if let Some(found) = &replaced {
-        partial.take_permissions(found)?;
-    }
+    partial.set_attributes(attributes, replaced.as_ref())?;
     if !options.resume {
         partial.truncate(0)?;
     }
@@ -81,6 +84,17 @@ pub fn get(
     let Some(said) = said else {
         return Err(Error::Reply("there is no digest in it"));
     };
+    let receiving = receiving.check(said)?;
+    if let Some(before) = before {
+        // Nobody but who sets times back leaves the same ones behind, and another content between them.
+        let after = stat(client, name, None)?.map(|(entry, _)| entry);
+        let is_same = after.is_some_and(|after| {
+            (after.size, after.attributes()) == (before.size, before.attributes())
+        });
+        if !is_same {
+            return Err(Error::Changed);
+        }
+    }
     receiving.finish(said, options.overwrite)
 }
 
@@ -125,17 +139,22 @@ impl Receiving {
         Ok(())
     }
 
-    fn finish(self, said: Digest, overwrite: bool) -> Result<Outcome, Error> {
+    /// All of it is there: it has this digest, or nothing of it is kept.
+    fn check(self, said: Digest) -> Result<Self, Error> {
         let arrived = self.hasher.digest();
         if arrived != said {
             self.partial.discard();
             return Err(Error::Digest { said, arrived });
         }
+        Ok(self)
+    }
+
+    fn finish(self, sha256: Digest, overwrite: bool) -> Result<Outcome, Error> {
         self.partial.commit(overwrite)?;
         Ok(Outcome {
             len: self.at,
             kept: self.kept,
-            sha256: arrived,
+            sha256,
         })
     }
 }

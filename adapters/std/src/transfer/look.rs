@@ -3,8 +3,8 @@
 use std::io::{BufRead, Read};
 
 use serde::Deserialize;
-use unstick_core::services::{Kind, Name};
-use unstick_core::{Code, Digest, Request};
+use unstick_core::services::{Attributes, Kind, Name};
+use unstick_core::{Code, Digest, Mode, Request};
 
 use super::{Error, Outcome};
 use crate::client::{self, Client};
@@ -28,6 +28,20 @@ pub struct Entry {
     pub writable: bool,
     /// The octets that an interrupted `put` has left, if there are any.
     pub partial: Option<u64>,
+    /// Its permissions, if the server knows of any.
+    pub mode: Option<Mode>,
+    /// When it was modified, in nanoseconds since 1970-01-01 UTC, if the server knows.
+    pub mtime_ns: Option<u64>,
+}
+
+impl Entry {
+    /// What it has besides its content.
+    pub const fn attributes(&self) -> Attributes {
+        Attributes {
+            mode: self.mode,
+            mtime_ns: self.mtime_ns,
+        }
+    }
 }
 
 /// The request `op` about this name.
@@ -68,19 +82,26 @@ pub fn stat(
     Ok(Some((entry, digest)))
 }
 
-/// A file of so many octets and this digest, if that is what the server has of this name.
+/// A file of so many octets and this digest, if that is what the server has of this name. It is asked for what is behind them,
+/// since the digest that `stat` says may be that of a partial.
 pub(super) fn is_stored(
     client: &mut Client,
     name: Name<'_>,
     len: u64,
     sha256: Digest,
 ) -> Result<Option<Outcome>, Error> {
-    let found = stat(client, name, Some(len))?;
-    let is_same = found.is_some_and(|(entry, digest)| {
-        // Of a name with a partial that is what the digest is of.
-        entry.size == Some(len) && entry.partial.is_none() && digest == Some(sha256)
-    });
-    Ok(is_same.then_some(Outcome {
+    let mut request = request("get", Some(name), 0);
+    request.offset = Some(len);
+    request.sha256 = Some(sha256);
+    let mut replies = client.request(request, &b""[..])?;
+    let frame = replies.next_frame()?.ok_or(client::Error::Closed)?;
+    frame.accepted()?;
+    if frame.header.more || frame.header.sha256 != Some(sha256) {
+        // Another content follows, which nobody wants.
+        client.reconnect()?;
+        return Ok(None);
+    }
+    Ok(Some(Outcome {
         len,
         kept: len,
         sha256,

@@ -36,6 +36,8 @@ pub struct Options {
     pub resume: bool,
     /// Replace a file that is there.
     pub overwrite: bool,
+    /// Give the file the permissions and the time that it has where it comes from, as far as both ends have any.
+    pub preserve: bool,
 }
 
 /// How far a transfer is.
@@ -90,6 +92,8 @@ pub enum Error {
         /// The digest of what arrived.
         arrived: Digest,
     },
+    /// The file on the server has changed while it was got: what arrived is not of the time that it has by now.
+    Changed,
     /// The server's reply is none to this request, for this reason.
     Reply(&'static str),
 }
@@ -105,6 +109,9 @@ impl fmt::Display for Error {
             Self::Digest { said, arrived } => {
                 write!(f, "what arrived has the sha256 {arrived} instead of {said}")
             }
+            Self::Changed => f.write_str(
+                "the file on the server has changed meanwhile; --resume goes on from what has arrived",
+            ),
             Self::Reply(reason) => write!(f, "the server's reply is wrong: {reason}"),
         }
     }

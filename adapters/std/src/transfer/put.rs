@@ -5,13 +5,15 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
+use rustix::fs::fstat;
 use rustix::io::{pread, retry_on_intr};
-use unstick_core::services::Name;
+use unstick_core::services::{Attributes, Name};
 use unstick_core::{Digest, Hasher};
 
 use super::look::{Entry, is_stored, request, stat};
 use super::{Error, Options, Outcome, Phase, Progress, digest, refresh};
 use crate::client::{self, Client};
+use crate::directory::{attributes_of, is_file, len_of};
 
 /// Puts a file, open for reading, under this name.
 ///
@@ -27,11 +29,9 @@ pub fn put(
     options: Options,
     mut on_progress: impl FnMut(Progress),
 ) -> Result<Outcome, Error> {
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(Error::NotAFile);
-    }
-    let len = metadata.len();
+    let found = fstat(file)?;
+    is_file(&found).map_err(|_| Error::NotAFile)?;
+    let len = len_of(&found);
     let remote = stat(client, name, None)?.map(|(entry, _)| entry);
     let size = remote.as_ref().and_then(|entry| entry.size);
     let is_there = size.is_some() && !options.overwrite;
@@ -62,6 +62,11 @@ pub fn put(
     request.offset = (kept > 0).then_some(kept);
     request.sha256 = Some(sha256);
     request.overwrite = options.overwrite;
+    if options.preserve {
+        // The time from before it was read: whoever compares times finds what has changed since to be newer.
+        let Attributes { mode, mtime_ns } = attributes_of(&found);
+        (request.mode, request.mtime_ns) = (mode, mtime_ns);
+    }
     let body = Body {
         file,
         at: kept,

@@ -24,6 +24,11 @@ struct Line<'a> {
     writable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     partial: Option<u64>,
+    /// Of the type that the others have: one more is 100 octets of a board's flash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mtime_ns: Option<u64>,
 }
 
 impl<const B: usize> Lines<B> {
@@ -57,6 +62,8 @@ impl<const B: usize> Lines<B> {
             size: stat.size,
             writable: stat.writable,
             partial: stat.partial,
+            mode: stat.attributes.mode.map(|mode| mode.bits().into()),
+            mtime_ns: stat.attributes.mtime_ns,
         };
         let len = match self.room().split_last_mut() {
             Some((_, room)) => json::encode(&line, room).unwrap_or(0),

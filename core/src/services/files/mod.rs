@@ -20,13 +20,13 @@ use put::Put;
 use stat::Look;
 
 pub use name::Name;
-pub use storage::{Entry, Kind, Stat, Storage, Upload};
+pub use storage::{Attributes, Entry, Kind, Stat, Storage, Upload};
 
 /// The operations `get`, `put`, `list` and `stat` (PROTOCOL.md) over a storage.
 ///
 /// Contents go from the storage to the connection and back without a stop. The buffer of `B` octets, at least 1, is
 /// for the lines of `stat` and `list`, of which each has to fit, and for reading what is digested but not sent, where
-/// longer is faster. A line has at most 640 octets.
+/// longer is faster. A line has at most 656 octets.
 ///
 /// A content is one frame, so that a file of any size costs one header. Over UDP, where a frame has to fit a datagram, give
 /// it a [`with_frame_len`](Self::with_frame_len).

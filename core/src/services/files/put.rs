@@ -3,7 +3,7 @@
 use core::task::{Context, Poll, ready};
 
 use super::sum::Sum;
-use super::{Name, Storage, Upload};
+use super::{Attributes, Name, Storage, Upload};
 use crate::digest::Digest;
 use crate::head::{Code, Refusal, Reply, Request};
 use crate::octets::take;
@@ -35,6 +35,10 @@ impl<W> Put<W> {
             len,
             offset,
             overwrite: request.overwrite,
+            attributes: Attributes {
+                mode: request.mode,
+                mtime_ns: request.mtime_ns,
+            },
         };
         Ok(Self {
             writer: Some(storage.create(name, upload)?),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Name;
 use crate::head::{Code, Refusal};
+use crate::mode::Mode;
 
 /// Files by name, for [`Files`](super::Files).
 ///
@@ -27,7 +28,7 @@ use crate::head::{Code, Refusal};
 /// ```
 /// use core::convert::Infallible;
 /// use core::fmt::Write;
-/// use unstick_core::services::{Entry, Files, Kind, Name, Stat, Storage};
+/// use unstick_core::services::{Attributes, Entry, Files, Kind, Name, Stat, Storage};
 /// use unstick_core::{Code, Refusal};
 ///
 /// struct Board {
@@ -36,7 +37,13 @@ use crate::head::{Code, Refusal};
 ///
 /// const UPTIME: Entry<'static> = Entry {
 ///     name: "uptime",
-///     stat: Stat { kind: Kind::File, size: None, writable: false, partial: None },
+///     stat: Stat {
+///         kind: Kind::File,
+///         size: None,
+///         writable: false,
+///         partial: None,
+///         attributes: Attributes { mode: None, mtime_ns: None },
+///     },
 /// };
 ///
 /// impl Storage for Board {
@@ -222,6 +229,17 @@ pub struct Stat {
     pub writable: bool,
     /// The octets of an interrupted upload, if there is one.
     pub partial: Option<u64>,
+    /// What else the storage knows of the file or directory.
+    pub attributes: Attributes,
+}
+
+/// What a file or directory has besides its content, where a storage keeps it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Its permissions.
+    pub mode: Option<Mode>,
+    /// When it was modified, in nanoseconds since 1970-01-01 UTC.
+    pub mtime_ns: Option<u64>,
 }
 
 /// What a name is the name of.
@@ -252,4 +270,6 @@ pub struct Upload {
     pub offset: u64,
     /// Whether a file of this name may be replaced.
     pub overwrite: bool,
+    /// What the file is to have when it gets its name, besides its content: a storage without that need not mind.
+    pub attributes: Attributes,
 }

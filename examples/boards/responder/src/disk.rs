@@ -121,6 +121,7 @@ impl Disk {
             len,
             offset,
             overwrite,
+            ..
         } = upload;
         let text = name.as_str();
         let Ok(kept) = FileName::try_from(text) else {
@@ -145,23 +146,18 @@ impl Disk {
         if self.file(text).is_none() && files.count() >= DISK_FILES {
             return Err(Refusal::new(
                 Code::TooLarge,
-                format_args!(
-                    "there is room for {DISK_FILES} files, and they are there: replace one"
-                ),
+                format_args!("there is room for {DISK_FILES} files: replace one"),
             ));
         }
         if self.places.iter().any(|it| it.holds == Holds::Upload) {
-            return Err(Refusal::busy(
-                "another file is being uploaded",
-                RETRY_AFTER_MS,
-            ));
+            return Err(Refusal::busy("another upload is not done", RETRY_AFTER_MS));
         }
         let part = self.partial(text);
         let kept_len = part.map_or(0, |at| self.places[at].content.len() as u64);
         if offset > kept_len {
             return Err(Refusal::new(
                 Code::NotFound,
-                format_args!("of `{name}` {kept_len} octets have arrived, not {offset}"),
+                format_args!("of `{name}` {kept_len} octets are here, not {offset}"),
             ));
         }
         // Without another place, a partial of another name is forgotten for this one.
@@ -189,7 +185,7 @@ impl Disk {
         // As many as there is room for.
         let _ = content.extend_from_slice(&octets[..len]);
         match len {
-            0 => Err(Refusal::new(Code::TooLarge, "there is no room for more")),
+            0 => Err(Refusal::new(Code::TooLarge, "there is no more room")),
             len => Ok(len),
         }
     }

@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Write};
 
-use unstick_core::services::{Entry, Kind, Name, Stat, Storage, Upload};
+use unstick_core::services::{Attributes, Entry, Kind, Name, Stat, Storage, Upload};
 use unstick_core::{Code, Refusal};
 
 use crate::disk::{FileName, Handle};
@@ -43,6 +43,11 @@ const fn file(size: Option<u64>, writable: bool, partial: Option<u64>) -> Stat {
         size,
         writable,
         partial,
+        // Nothing here has any.
+        attributes: Attributes {
+            mode: None,
+            mtime_ns: None,
+        },
     }
 }
 

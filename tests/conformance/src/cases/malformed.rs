@@ -153,6 +153,16 @@ const HEADERS: &[(&str, &[u8])] = &[
         br#"{"total_size":0,"timeout_ms":0.5}"#,
     ),
     (
+        "mode with more than permissions",
+        br#"{"total_size":0,"mode":512}"#,
+    ),
+    ("mode negative", br#"{"total_size":0,"mode":-1}"#),
+    ("mtime_ns negative", br#"{"total_size":0,"mtime_ns":-1}"#),
+    (
+        "mtime_ns too large",
+        br#"{"total_size":0,"mtime_ns":18446744073709551616}"#,
+    ),
+    (
         "timeout_ms too large",
         br#"{"total_size":0,"timeout_ms":18446744073709551616}"#,
     ),

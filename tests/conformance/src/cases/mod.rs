@@ -36,7 +36,10 @@ const TABLES: &[&[Case]] = &[
     deadlines::CASES,
     connections::CASES,
     udp::CASES,
-    files::CASES,
+    files::names::CASES,
+    files::put::CASES,
+    files::get::CASES,
+    files::look::CASES,
     hostile::CASES,
     // What all the others have left behind.
     last::CASES,
