@@ -208,8 +208,9 @@ fn merge(path: &Path, given: &[OsString], settings: &[Setting]) -> Result<Argume
     let parse = |without: Option<usize>| {
         let used = settings.iter().enumerate();
         let used = used.filter(|(at, _)| Some(*at) != without);
-        let at = given.iter().position(|word| word == "serve");
-        let (before, behind) = given.split_at(at.map_or(given.len(), |at| at + 1));
+        // The first is this program, whatever it is called.
+        let at = given.iter().skip(1).position(|word| word == "serve");
+        let (before, behind) = given.split_at(at.map_or(given.len(), |at| at + 2));
         let words = before.iter().cloned();
         let words = words.chain(used.flat_map(|(_, setting)| setting.options.clone()));
         Arguments::command().try_get_matches_from(words.chain(behind.iter().cloned()))

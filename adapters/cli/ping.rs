@@ -166,7 +166,8 @@ fn ms(time: Duration) -> String {
 }
 
 fn in_ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
+    // Whole nanoseconds have a short notation.
+    time.as_nanos() as f64 / 1e6
 }
 
 fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {

@@ -13,13 +13,14 @@ mod room;
 mod screen;
 mod tcp;
 mod transport;
+mod turn;
 mod udp;
 
 use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::ExitCode;
 
-use unstick_std::{Shutdown, WakePipe};
+use unstick_std::{Error, Shutdown, WakePipe};
 
 use crate::address::Address;
 use crate::failure::Failure;
@@ -129,15 +130,29 @@ fn listen(args: &Chat, address: &Address) -> Result<(Box<dyn Transport>, SocketA
 /// The other side, and whom it talks to.
 fn connect(args: &Chat, address: &Address) -> Result<(Box<dyn Transport>, SocketAddr), Failure> {
     let speech = Speech::new(args.dialect, false);
-    let failure = |error: io::Error| Failure::connect(address, &error);
+    let failure = |error: io::Error| nobody(address, &error);
     if args.udp {
         let socket = unstick_std::udp::connect(address).map_err(failure)?;
         let at = socket.peer_addr().map_err(failure)?;
         let udp = Udp::connected(socket, speech).map_err(failure)?;
         return Ok((Box::new(udp), at));
     }
-    let stream = unstick_std::connect(address).map_err(|error| Failure::peer(address, &error))?;
+    let stream = unstick_std::connect(address).map_err(|error| match error {
+        Error::Connect { source, .. } => nobody(address, &source),
+        error => Failure::peer(address, &error),
+    })?;
     let at = stream.peer_addr().map_err(failure)?;
     let tcp = Tcp::connected(stream, speech).map_err(failure)?;
     Ok((Box::new(tcp), at))
+}
+
+/// What connecting to `address` failed with.
+fn nobody(address: &Address, error: &io::Error) -> Failure {
+    let failure = Failure::io(format_args!("cannot connect to {address}"), error);
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => failure.map(|sentence| {
+            format!("{sentence}; does anybody chat there? (unstick chat --listen)")
+        }),
+        _ => failure,
+    }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -15,13 +15,9 @@ use super::keyboard::{Keyboard, Typed};
 use super::line::{self, Order};
 use super::screen::Screen;
 use super::transport::{FAREWELL, Transport};
+use super::turn::Turn;
 use crate::failure::Failure;
 use crate::printable::Printable;
-
-/// How long a piped line waits for something to come back, and the goodbye for the last answer.
-const SILENCE: Duration = Duration::from_secs(1);
-/// How long something that has come back is taken to go on.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Who is talked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +51,8 @@ pub struct Room {
     addressee: Option<Peer>,
     /// What was typed and is not done yet.
     typed: Option<Typed>,
-    /// When something was sent last, and when the next piped line may go, and the goodbye.
-    sent: Instant,
-    turn: Instant,
+    /// Of the next piped line, and of the goodbye.
+    turn: Turn,
     /// When to end, once this side is leaving.
     leaving: Option<Instant>,
     /// How it ends, once the operator is not there any more.
@@ -78,7 +73,6 @@ impl Room {
             Side::Operator => None,
             Side::Guest(_) => transport.here().first().copied(),
         };
-        let now = Instant::now();
         keyboard.ask(String::new());
         Self {
             transport,
@@ -89,8 +83,7 @@ impl Room {
             input,
             addressee,
             typed: None,
-            sent: now,
-            turn: now,
+            turn: Turn::new(),
             leaving: None,
             over: None,
         }
@@ -139,7 +132,7 @@ impl Room {
         match (self.side, what) {
             (_, What::Says(_)) => {
                 self.address(*peer);
-                self.turn = (Instant::now() + PAUSE).min(self.sent + SILENCE);
+                self.turn.heard();
             }
             (Side::Operator, What::Leaves | What::Gone(_) | What::Forgotten(_)) => {
                 self.is_away(*peer);
@@ -219,7 +212,7 @@ impl Room {
                 .patience(peer)
                 .is_none_or(|until| until <= now)
         };
-        !self.input.piped || (self.turn <= now && here.all(has_taken))
+        !self.input.piped || (self.turn.begins() <= now && here.all(has_taken))
     }
 
     /// Whether it is a piped line's turn.
@@ -239,7 +232,7 @@ impl Room {
                     // Others are there to be talked to.
                     Some(until) => self.side == Side::Operator && until <= now,
                 };
-                to.is_some_and(has_taken) && (!self.input.in_turn || self.turn <= now)
+                to.is_some_and(has_taken) && (!self.input.in_turn || self.turn.begins() <= now)
             }
             _ => true,
         }
@@ -291,8 +284,7 @@ impl Room {
 
     fn say(&mut self, peer: Peer, text: &str) -> Result<(), String> {
         self.transport.send(peer, text)?;
-        self.sent = Instant::now();
-        self.turn = self.sent + SILENCE;
+        self.turn.said();
         Ok(())
     }
 
@@ -335,7 +327,7 @@ impl Room {
         // What was typed waits for its turn, or for a peer's patience to end.
         let here = self.transport.here().into_iter();
         let patience = here.filter_map(|peer| self.transport.patience(peer));
-        let turn = patience.chain([self.turn]);
+        let turn = patience.chain([self.turn.begins()]);
         let turn = turn.filter(|turn| self.typed.is_some() && *turn > Instant::now());
         let deadlines = [self.transport.deadline(reading), self.leaving, turn.min()];
         let left = deadlines

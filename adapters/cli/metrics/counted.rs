@@ -32,7 +32,8 @@ impl<S> Counted<S> {
 
     /// Hands `result` on; a refusal ends the request.
     fn watch<T>(&mut self, result: Result<T, Refusal>) -> Result<T, Refusal> {
-        if let (Err(refusal), Some(running)) = (&result, self.running.take_if(|_| result.is_err()))
+        if let Err(refusal) = &result
+            && let Some(running) = self.running.take()
         {
             running.finish(refusal.code.as_str());
         }

@@ -44,11 +44,12 @@ pub struct Dialect {
 pub enum Wire {
     /// Frames of prefix, JSON header and body, both ways
     Framed,
-    /// Replies have a 4-octet length, a JSON header with `filename`, `md5` and `total_size`, and that much text
+    /// Replies, and what a chat's operator says, have a 4-octet length, a JSON header with `filename`, `md5` and `total_size`,
+    /// and that much text
     Header,
-    /// Replies have a 4-octet length and that much text
+    /// Replies, and what a chat's operator says, have a 4-octet length and that much text
     Length,
-    /// Replies are text with nothing around it, over UDP a datagram
+    /// Text with nothing around it, over UDP a datagram
     Raw,
 }
 
