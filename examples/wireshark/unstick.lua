@@ -253,6 +253,7 @@ local function unsigned(most, number)
 end
 
 local u32, u64 = unsigned("4294967295", tonumber), unsigned("18446744073709551615", UInt64.new)
+local permissions = unsigned("511", tonumber)
 
 local function status(member)
     local sign, digits = member.text:match("^(-?)(%d+)$")
@@ -286,6 +287,8 @@ local KEYS = {
     { "id", u32, nil, ProtoField.uint32 },
     { "filename", filename, "request", ProtoField.string },
     { "overwrite", boolean, "request", ProtoField.bool },
+    { "mode", permissions, "request", ProtoField.uint16 },
+    { "mtime_ns", u64, "request", ProtoField.uint64 },
     { "sha256", digest, nil, ProtoField.string },
     { "timeout_ms", u64, "request", ProtoField.uint64 },
     { "more", boolean, "reply", ProtoField.bool },

@@ -134,15 +134,27 @@ impl Server {
         assert_eq!(text(&output.stdout), "alive");
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The most memory it ever had, in octets.
     #[cfg(target_os = "linux")]
     pub fn peak_memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
-        let status = status.expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        kib.expect("a number of kB") * 1024
+        peak_memory(self.pid()).expect("it runs")
     }
+}
+
+/// The most memory that this process ever had, in octets, if it still has any.
+#[cfg(target_os = "linux")]
+pub fn peak_memory(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
 }
 
 impl Drop for Server {
@@ -171,6 +183,11 @@ impl Running {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         Self(command.spawn().expect("the command starts"))
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
     }
 
     /// The lines of its standard output.

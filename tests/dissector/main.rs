@@ -133,7 +133,7 @@ fn however_frames_are_cut_into_segments_the_same_is_shown() {
         let frames = (0..1 + noise.below(6)).map(|id| {
             let keys = match noise.below(4) {
                 0 => json!({"op": "echo", "id": id}),
-                1 => json!({"op": "put", "filename": "测😀\\\"", "offset": u64::MAX, "overwrite": false}),
+                1 => json!({"op": "put", "filename": "测😀\\\"", "offset": u64::MAX, "overwrite": false, "mode": 0o640, "mtime_ns": 5}),
                 2 => json!({"id": id, "op": "get", "md5": "\u{7f16}", "colour": [[], {"a": -1.5e300}]}),
                 _ => json!({"op": ""}),
             };

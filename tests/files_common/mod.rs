@@ -15,6 +15,9 @@ use unstick_core::{Hasher, Request, encode};
 
 use crate::common::{Server, connect, eventually, run, text, unstick};
 
+/// What a transfer may take of memory at each end, in octets, however long the file.
+pub const MEMORY: u64 = 32 << 20;
+
 /// Three directories beside each other: the root that is served, what nobody is to reach, and where commands run; removed
 /// when dropped.
 pub struct Place(PathBuf);

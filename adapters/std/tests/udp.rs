@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -792,6 +793,61 @@ fn a_service_that_fails_harms_nobody_else() {
         assert_eq!(open(&answer).0["error"], "internal");
         assert_eq!(open(&answer).0["id"], 2);
         peer.assert_quiet();
+    });
+}
+
+/// `put` stores, which takes as long as it takes: others are answered meanwhile.
+struct Disk<'a> {
+    stored: &'a Mutex<Receiver<()>>,
+    op: String,
+}
+
+impl Service for Disk<'_> {
+    fn begin(&mut self, request: &Request) -> Result<(), Refusal> {
+        self.op = request.op.as_ref().unwrap().as_str().to_owned();
+        Ok(())
+    }
+
+    fn body(&mut self, octets: &[u8]) -> Result<usize, Refusal> {
+        Ok(octets.len())
+    }
+
+    fn end(&mut self) -> Result<(), Refusal> {
+        if self.op == "put" {
+            let stored = self.stored.lock().unwrap().recv_timeout(PATIENCE);
+            stored.map_err(|_| Refusal::new(Code::Internal, "nobody else was answered"))?;
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, _: &mut Context<'_>) -> Poll<Result<Reply, Refusal>> {
+        Poll::Ready(Ok(Reply::new(0)))
+    }
+
+    fn fill(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<Result<usize, Refusal>> {
+        Poll::Ready(Ok(0))
+    }
+
+    fn cancel(&mut self) {}
+}
+
+#[test]
+fn a_disk_that_is_slow_holds_up_nobody_else() {
+    let server = Server::bind(LOOPBACK, Limits::default()).unwrap();
+    let (sender, receiver) = channel();
+    let stored = Mutex::new(receiver);
+    let factory = |_| Disk {
+        stored: &stored,
+        op: String::new(),
+    };
+    serving(&server, factory, |address, _| {
+        let (slow, other) = (Peer::of(address), Peer::of(address));
+        slow.send(&asked("put", 1, b"content"));
+        assert_eq!(open(&other.ask(&asked("stat", 2, b""))).0["id"], 2);
+        sender.send(()).unwrap();
+        let answer = slow.receive();
+        let (header, _) = open(&answer);
+        assert_eq!(header, json!({"total_size": 0, "id": 1}));
     });
 }
 

@@ -85,3 +85,17 @@ pub fn unit() -> Result<()> {
     ])
     .arg(boards::directory()))
 }
+
+/// The transfers that take too long for every run: 2 GiB each way, as they are built to be used.
+pub fn soak() -> Result<()> {
+    run(&mut cargo([
+        "test",
+        "--release",
+        "--test",
+        "files_killed",
+        "--",
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ]))
+}

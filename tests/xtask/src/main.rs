@@ -168,6 +168,8 @@ enum Command {
         #[arg(long, default_value_t = 64)]
         mib: u32,
     },
+    /// Transfers of 2 GiB whose ends are killed 20 times each: some minutes, and 4 GiB of disk
+    Soak,
     /// Run one fuzz target, or each of them
     Fuzz {
         /// The target's name; all of them if there is none
@@ -197,6 +199,7 @@ fn main() -> ExitCode {
         Command::Miri => step("miri"),
         Command::Bench { board, mib } => bench::board(&board, mib),
         Command::Qemu { board, port } => qemu::run(&board, port),
+        Command::Soak => checks::soak(),
         Command::Fuzz { target, seconds } => {
             tools::provide(fuzz::NEEDS).and_then(|()| match target {
                 Some(target) => fuzz::one(&target, seconds),

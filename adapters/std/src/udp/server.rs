@@ -22,6 +22,8 @@ use crate::{HEADER_CAPACITY, Limits, Shutdown};
 
 /// How many frames of a reply the receiving thread sends itself: a long reply does not hold up the others.
 const INLINE_FRAMES: usize = 4;
+/// The operation that takes as long as a disk takes, without a wait that it could tell of.
+const STORES: &str = "put";
 /// How many receives may fail in a row, and how long the server then pauses before each of the next.
 const FAILURES: u32 = 16;
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
@@ -96,7 +98,7 @@ impl Server {
     /// Serves until `shutdown`, with a new service for every request, from `factory`.
     ///
     /// A service that never waits answers on this thread. One that says `Poll::Pending`, or has a long
-    /// reply, goes on in a thread of its own. The request's `timeout_ms` is its deadline; without it, it may
+    /// reply, goes on in a thread of its own; `put`, which waits for a disk, begins there. The request's `timeout_ms` is its deadline; without it, it may
     /// go without progress for [`Limits::idle_timeout`].
     ///
     /// After the shutdown, requests that have begun have [`Limits::grace`] to end, and repeats are still
@@ -292,7 +294,9 @@ where
             let message = format_args!("{most} requests are being carried out, as many as may");
             answer.refuse(Refusal::busy(message, RETRY_MS));
         } else {
-            self.carry_out(datagram, answer);
+            let stores = request.op.as_ref().is_some_and(|op| op.as_str() == STORES);
+            let inline = if stores { 0 } else { INLINE_FRAMES };
+            self.carry_out(datagram, inline, answer);
         }
     }
 
@@ -308,8 +312,8 @@ where
         self.workers.len() < most || self.busy_workers() < most
     }
 
-    /// Carries a request out, here or, from where it takes time, in a worker.
-    fn carry_out(&mut self, datagram: &[u8], answer: Answer<'scope>) {
+    /// Carries a request out: the first `inline` frames here, and the rest, from where it takes time, in a worker.
+    fn carry_out(&mut self, datagram: &[u8], inline: usize, answer: Answer<'scope>) {
         let out = &mut self.out;
         out.resize(MAX_DATAGRAM, 0);
         let unfinished = catch_unwind(AssertUnwindSafe(|| {
@@ -317,7 +321,7 @@ where
             let mut turn = Turn::new(service, answer, std::mem::take(out));
             let mut cx = Context::from_waker(Waker::noop());
             let mut input = datagram;
-            for _ in 0..INLINE_FRAMES {
+            for _ in 0..inline {
                 match turn.step(&mut cx, &mut input) {
                     Step::Sent => {}
                     Step::Waits => break,
