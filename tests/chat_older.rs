@@ -149,6 +149,14 @@ fn piped_lines_wait_for_their_turn() {
             }
             assert_eq!(operator.event(), format!("#{number} leaves"));
             python.exits_well();
+            if number == 1 {
+                let waits = operator.error();
+                let end = " is gone: a line waits for who speaks next";
+                assert!(
+                    waits.starts_with("unstick: #1 ") && waits.ends_with(end),
+                    "{waits}"
+                );
+            }
         }
         operator.end_input();
         operator.exits_well();

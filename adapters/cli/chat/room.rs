@@ -51,6 +51,8 @@ pub struct Room {
     addressee: Option<Peer>,
     /// What was typed and is not done yet.
     typed: Option<Typed>,
+    /// That it waits for somebody to speak was said.
+    waits: bool,
     /// Of the next piped line, and of the goodbye.
     turn: Turn,
     /// When to end, once this side is leaving.
@@ -83,6 +85,7 @@ impl Room {
             input,
             addressee,
             typed: None,
+            waits: false,
             turn: Turn::new(),
             leaving: None,
             over: None,
@@ -130,6 +133,8 @@ impl Room {
     fn happens(&mut self, event: Event) {
         let Event { peer, what } = &event;
         match (self.side, what) {
+            // Too late.
+            (_, What::Comes) if self.leaving.is_some() => return self.transport.part(*peer),
             (_, What::Says(_)) => {
                 self.address(*peer);
                 self.turn.heard();
@@ -194,12 +199,28 @@ impl Room {
             match typed {
                 Typed::Wrong(sentence) => self.refuse(&sentence, String::new()),
                 Typed::End if self.is_settled() => self.leave(),
-                Typed::Line(line, to) if self.may_go(&line) => self.obey(&line, to),
+                Typed::Line(line, to) if self.may_go(&line) => {
+                    self.waits = false;
+                    self.obey(&line, to);
+                }
                 early => {
+                    self.say_that_it_waits(&early);
                     self.typed = Some(early);
                     return;
                 }
             }
+        }
+    }
+
+    /// Once, if a line waits because whom it would have gone to is gone.
+    fn say_that_it_waits(&mut self, typed: &Typed) {
+        let here = self.transport.here();
+        if let (Typed::Line(line, _), Some(peer), false) = (typed, self.addressee, self.waits)
+            && let Ok(Order::Say(None, _)) = self.order(line, &here)
+            && !here.contains(&peer)
+        {
+            self.waits = true;
+            self.tell(&format!("{peer} is gone: a line waits for who speaks next"));
         }
     }
 

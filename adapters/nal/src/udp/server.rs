@@ -41,6 +41,7 @@ pub struct UdpStats {
 
 impl UdpStats {
     /// Counts a datagram that the stack took, or did not.
+    #[inline(never)]
     fn count(&mut self, sent: bool) {
         let count = if sent { &mut self.sent } else { &mut self.lost };
         *count = count.wrapping_add(1);
