@@ -198,6 +198,10 @@ impl Room {
             };
             match typed {
                 Typed::Wrong(sentence) => self.refuse(&sentence, String::new()),
+                Typed::Broken(sentence) => {
+                    self.tell(&sentence);
+                    self.typed = Some(Typed::End);
+                }
                 Typed::End if self.is_settled() => self.leave(),
                 Typed::Line(line, to) if self.may_go(&line) => {
                     self.waits = false;
