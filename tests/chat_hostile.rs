@@ -6,10 +6,13 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chat_common::Talker;
 use common::{SOON, connect, eventually, python};
+
+/// How long a datagram that comes again is the same message.
+const REPEATED: Duration = Duration::from_secs(10);
 
 /// A frame.
 fn frame(header: &str, body: &str) -> Vec<u8> {
@@ -91,7 +94,9 @@ fn who_does_not_read_holds_up_nobody() {
     });
     assert!(told.contains("does not read: "), "{told}");
     assert!(told.starts_with("unstick: #1 127.0.0.1:"), "{told}");
+    // With octets unread.
     drop(deaf);
+    assert_eq!(operator.event(), "#1 is gone: connection reset by peer");
 }
 
 #[test]
@@ -268,6 +273,25 @@ fn datagrams_of_others() {
     assert_eq!(operator.event(), "#1 leaves");
     operator.say("q");
     operator.exits_well();
+}
+
+#[test]
+fn who_comes_back_to_the_same_port_may_count_from_the_start() {
+    let (operator, address) = Talker::operator(&["--udp"]);
+    let peer = datagrams(&address);
+    for number in [1, 2] {
+        for (id, text) in [(1, "hello"), (2, "q")] {
+            let len = text.len();
+            let header = format!("{{\"op\":\"chat\",\"id\":{id},\"total_size\":{len}}}");
+            peer.send(&frame(&header, text)).expect("room");
+        }
+        assert_eq!(operator.event(), format!("#{number} comes"));
+        assert_eq!(operator.event(), format!("#{number}: hello"));
+        assert_eq!(operator.event(), format!("#{number} leaves"));
+        if number == 1 {
+            thread::sleep(REPEATED);
+        }
+    }
 }
 
 #[test]
