@@ -800,6 +800,7 @@ fn a_service_that_fails_harms_nobody_else() {
 struct Disk<'a> {
     stored: &'a Mutex<Receiver<()>>,
     op: String,
+    ended: bool,
 }
 
 impl Service for Disk<'_> {
@@ -813,14 +814,18 @@ impl Service for Disk<'_> {
     }
 
     fn end(&mut self) -> Result<(), Refusal> {
-        if self.op == "put" {
-            let stored = self.stored.lock().unwrap().recv_timeout(PATIENCE);
-            stored.map_err(|_| Refusal::new(Code::Internal, "nobody else was answered"))?;
-        }
+        self.ended = true;
         Ok(())
     }
 
     fn reply(&mut self, _: &mut Context<'_>) -> Poll<Result<Reply, Refusal>> {
+        if !self.ended {
+            return Poll::Pending;
+        }
+        if self.op == "put" {
+            let stored = self.stored.lock().unwrap().recv_timeout(PATIENCE);
+            stored.map_err(|_| Refusal::new(Code::Internal, "nobody else was answered"))?;
+        }
         Poll::Ready(Ok(Reply::new(0)))
     }
 
@@ -839,6 +844,7 @@ fn a_disk_that_is_slow_holds_up_nobody_else() {
     let factory = |_| Disk {
         stored: &stored,
         op: String::new(),
+        ended: false,
     };
     serving(&server, factory, |address, _| {
         let (slow, other) = (Peer::of(address), Peer::of(address));

@@ -28,7 +28,7 @@ impl<W> Put<W> {
     ) -> Result<Self, Refusal> {
         let offset = request.offset.unwrap_or(0);
         let Some(len) = offset.checked_add(request.total_size) else {
-            let message = "no file has more than 2^64 - 1 octets";
+            let message = "no file is that long";
             return Err(Refusal::new(Code::TooLarge, message));
         };
         let upload = Upload {

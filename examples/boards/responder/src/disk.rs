@@ -237,8 +237,5 @@ impl Place {
 
 /// What is said of a file that is not to be replaced.
 fn exists(name: Name<'_>) -> Refusal {
-    Refusal::new(
-        Code::Denied,
-        format_args!("there is a file `{name}` already"),
-    )
+    Refusal::new(Code::Denied, format_args!("`{name}` is there already"))
 }
