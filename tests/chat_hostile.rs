@@ -3,13 +3,21 @@
 mod chat_common;
 mod common;
 
+#[cfg(target_os = "linux")]
+use std::io::{BufRead, BufReader};
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
+#[cfg(target_os = "linux")]
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use chat_common::Talker;
+#[cfg(target_os = "linux")]
+use common::{Running, peak_memory, unstick};
 use common::{SOON, connect, eventually, python};
+#[cfg(target_os = "linux")]
+use rustix::process::Signal;
 
 /// How long a datagram that comes again is the same message.
 const REPEATED: Duration = Duration::from_secs(10);
@@ -123,11 +131,8 @@ fn who_floods_holds_up_nobody_and_fills_no_memory() {
     assert_eq!(guest.event(), ": yes");
     #[cfg(target_os = "linux")]
     {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", operator.id()));
-        let status = status.expect("it runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|peak| peak.split_whitespace().next()?.parse::<u64>().ok());
-        assert!(peak.expect("a number of kB") < 64 * 1024, "{status}");
+        let peak = peak_memory(operator.id()).expect("it runs");
+        assert!(peak < 64 * 1024 * 1024, "{peak}");
     }
     operator.say("q");
     let (status, ..) = operator.exit();
@@ -135,6 +140,43 @@ fn who_floods_holds_up_nobody_and_fills_no_memory() {
     for flooding in flooding {
         flooding.join().expect("no panic");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn many_lines_of_many_fill_no_memory() {
+    let mut command = unstick(["chat", "--wire", "raw", "--listen", "127.0.0.1:0"]);
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut operator = Running(command.stderr(Stdio::piped()).spawn().expect("it starts"));
+    let mut keyboard = operator.0.stdin.take().expect("piped");
+    let errors = operator.stderr();
+    let mut here = || {
+        keyboard.write_all(b"@\n").expect("it reads");
+        errors.next()
+    };
+    // Nobody reads what comes then.
+    let mut lines = BufReader::new(operator.0.stdout.take().expect("piped"));
+    let mut line = String::new();
+    lines.read_line(&mut line).expect("a line");
+    let address = line.trim_end().rsplit(' ').next().expect("an address");
+    let mut peers: Vec<TcpStream> = (0..250).map(|_| connect(address)).collect();
+    eventually("all are there", || {
+        here().ends_with(" and 234 more").then_some(())
+    });
+    // All at once; each line has the time and an address in front where it is shown.
+    operator.signal(Signal::STOP);
+    eventually("it stops", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", operator.pid()));
+        stat.expect("it runs").contains(") T ").then_some(())
+    });
+    let lines = "a\n".repeat(30 * 1024);
+    for peer in &mut peers {
+        peer.write_all(lines.as_bytes()).expect("room");
+    }
+    operator.signal(Signal::CONT);
+    here();
+    let peak = peak_memory(operator.pid()).expect("it runs");
+    assert!(peak < 96 * 1024 * 1024, "{peak}");
 }
 
 /// Everything until the end of the stream.

@@ -22,6 +22,7 @@ const MAX_SEEN: usize = 1024;
 const REPEATED: Duration = Duration::from_secs(10);
 /// How many datagrams are taken at a time.
 const RECEIVED: usize = 64;
+
 /// A socket, and those who were heard on it.
 pub struct Udp {
     socket: UdpSocket,
