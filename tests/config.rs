@@ -103,6 +103,8 @@ fn what_is_wrong_is_said_with_its_line_and_what_would_be_right() {
         ("verbose = true\n", 1, "from 0 to 3"),
         ("verbose = 4\n", 1, "from 0 to 3"),
         ("max-body = 1\nwritable = true\n", 2, "--root"),
+        ("max-body = 1\nroot = \"\"\n", 2, "a path is needed"),
+        ("tcp = \"a\\nb:x\"\n", 1, "cannot be: a port is a number"),
         ("tcp = 127.0.0.1\n", 1, "unstick.toml:1: "),
         ("max-body = 1\nmax-body = 2\n", 2, "duplicate key"),
         ("tcp = \"a\x1b[2J:x\"\n", 1, "unstick.toml:1: "),

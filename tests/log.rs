@@ -70,6 +70,18 @@ fn text_is_a_line_an_event_whatever_peers_send() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_any_more_ends_nothing() {
+    let mut server = Server::start_logging(&["-vvv"]);
+    drop(server.log.take());
+    // Whoever reads the log gives up with the first line that is too many.
+    for _ in 0..5 {
+        server.assert_alive();
+    }
+    server.signal(Signal::TERM);
+    assert!(server.exit().success());
+}
+
+#[test]
 fn why_it_does_not_start_is_in_the_log() {
     for (arguments, code) in [
         (&["--tcp", "192.0.2.1:1"][..], 1),

@@ -76,6 +76,10 @@ fn section(shown: &str, name: &str) -> String {
 fn the_page_of_the_command_lists_its_commands_and_exit_codes() {
     let shown = shown(&page(&[]));
     assert!(section(&shown, "NAME").starts_with("unstick - "));
+    assert!(
+        section(&shown, "SYNOPSIS").ends_with("<command>"),
+        "{shown}"
+    );
     let listed = section(&shown, "SUBCOMMANDS");
     for command in commands() {
         assert!(listed.contains(&format!("unstick-{command}(1)")), "{shown}");

@@ -164,6 +164,10 @@ fn as_options(
         (_, _) if is_number(is_of) => {
             return Err("a number is needed, without quotes".to_owned());
         }
+        // An empty one would be the directory of the file.
+        (_, DeValue::String(text)) if is_of(TypeId::of::<PathBuf>()) && text.is_empty() => {
+            return Err("a path is needed".to_owned());
+        }
         (_, DeValue::String(text)) if is_of(TypeId::of::<PathBuf>()) => {
             here.join(text.as_ref()).into_os_string()
         }
@@ -192,10 +196,9 @@ fn check(option: &Arg, value: &OsStr) -> Result<(), String> {
     };
     // "error: invalid value 'x' for '<value>': the reason", and advice behind it.
     let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let reason = first
-        .split_once("'<value>'")
-        .map_or(first, |(_, rest)| rest);
+    let reason = text.split_once("'<value>'");
+    let reason = reason.map_or(&*text, |(_, rest)| rest);
+    let reason = reason.lines().next().unwrap_or_default();
     let advice = text.lines().find(|line| line.contains("[possible values"));
     let parts = [reason.trim_start_matches(": "), advice.unwrap_or_default()];
     let parts: Vec<_> = parts.iter().map(|part| part.trim()).collect();

@@ -16,7 +16,9 @@ pub fn start(verbose: u8, format: LogFormat) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colour)
-        .with_writer(move || Lines { colour });
+        .with_writer(move || Lines { colour })
+        // It would be said on the same standard error, with a panic if nobody reads that any more.
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).init(),

@@ -13,7 +13,9 @@ use crate::failure::Failure;
 
 /// Prints a page, or writes all of them.
 pub fn run(args: &Man) -> Result<ExitCode, Failure> {
-    let mut unstick = Arguments::command().disable_help_subcommand(true);
+    let unstick = Arguments::command().disable_help_subcommand(true);
+    // As the help has it: pages would say `subcommands`.
+    let mut unstick = unstick.subcommand_value_name("COMMAND");
     unstick.build();
     if let Some(directory) = &args.out {
         fs::create_dir_all(directory).map_err(|error| {

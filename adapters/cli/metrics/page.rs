@@ -73,21 +73,19 @@ impl Page {
                 Ok(Status::Complete(_)) => {
                     let target = request.path.unwrap_or_default();
                     let path = target.split('?').next().unwrap_or_default();
-                    return Ok(match (request.method, path) {
-                        (Some("GET"), "/metrics") => Answer {
+                    let answer = match (request.method, path) {
+                        (Some("GET" | "HEAD"), "/metrics") => Answer {
                             status: "200 OK",
                             content: TEXT_FORMAT,
                             body: self.metrics.page(stats()),
                             has_body: true,
                         },
-                        (Some("HEAD"), "/metrics") => Answer {
-                            status: "200 OK",
-                            content: TEXT_FORMAT,
-                            body: self.metrics.page(stats()),
-                            has_body: false,
-                        },
                         (_, "/metrics") => Answer::error("405 Method Not Allowed", "only GET"),
                         _ => Answer::error("404 Not Found", "the metrics are at /metrics"),
+                    };
+                    return Ok(Answer {
+                        has_body: request.method != Some("HEAD"),
+                        ..answer
                     });
                 }
                 Ok(Status::Partial) if filled == octets.len() => {
