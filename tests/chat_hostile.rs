@@ -3,20 +3,16 @@
 mod chat_common;
 mod common;
 
-#[cfg(target_os = "linux")]
-use std::io::{BufRead, BufReader};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, UdpSocket};
-#[cfg(target_os = "linux")]
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use chat_common::Talker;
 #[cfg(target_os = "linux")]
-use common::{Running, peak_memory, unstick};
-use common::{SOON, connect, eventually, python};
-#[cfg(target_os = "linux")]
+use common::peak_memory;
+use common::{Running, SOON, connect, eventually, python, unstick};
 use rustix::process::Signal;
 
 /// How long a datagram that comes again is the same message.
@@ -142,24 +138,55 @@ fn who_floods_holds_up_nobody_and_fills_no_memory() {
     }
 }
 
+/// An operator, its address, and what it prints after that: nobody reads it.
+fn unread_operator(arguments: &[&str]) -> (Running, String, impl Read) {
+    let listen = ["chat", "--listen", "127.0.0.1:0"];
+    let mut command = unstick([&listen, arguments].concat());
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut operator = Running(command.stderr(Stdio::piped()).spawn().expect("it starts"));
+    let mut lines = BufReader::new(operator.0.stdout.take().expect("piped"));
+    let mut line = String::new();
+    lines.read_line(&mut line).expect("a line");
+    let address = line.trim_end().rsplit(' ').next().expect("an address");
+    (operator, address.to_owned(), lines)
+}
+
+#[test]
+fn goodbyes_go_out_though_nobody_reads_what_is_shown() {
+    let (operator, address, _lines) = unread_operator(&["--udp"]);
+    let mut guest = Talker::guest(&address, &["--udp"]);
+    guest.say("hello");
+    // More than a pipe and the operator hold; what is lost is not missed.
+    let flooding = datagrams(&address);
+    flooding.set_nonblocking(true).expect("a socket");
+    let flood = frame("{\"op\":\"chat\",\"id\":1,\"total_size\":0}", "");
+    let text = message(&"x".repeat(1000));
+    // It answers for as long as it reads.
+    let mut answered = Instant::now();
+    while answered.elapsed() < Duration::from_secs(1) {
+        let _ = flooding.send(&text);
+        let _ = flooding.send(&flood);
+        if flooding.recv(&mut [0; 64]).is_ok() {
+            answered = Instant::now();
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    operator.signal(Signal::TERM);
+    assert_eq!(guest.event(), " leaves");
+    guest.exits_well();
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn many_lines_of_many_fill_no_memory() {
-    let mut command = unstick(["chat", "--wire", "raw", "--listen", "127.0.0.1:0"]);
-    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut operator = Running(command.stderr(Stdio::piped()).spawn().expect("it starts"));
+    let (mut operator, address, _lines) = unread_operator(&["--wire", "raw"]);
     let mut keyboard = operator.0.stdin.take().expect("piped");
     let errors = operator.stderr();
     let mut here = || {
         keyboard.write_all(b"@\n").expect("it reads");
         errors.next()
     };
-    // Nobody reads what comes then.
-    let mut lines = BufReader::new(operator.0.stdout.take().expect("piped"));
-    let mut line = String::new();
-    lines.read_line(&mut line).expect("a line");
-    let address = line.trim_end().rsplit(' ').next().expect("an address");
-    let mut peers: Vec<TcpStream> = (0..250).map(|_| connect(address)).collect();
+    let mut peers: Vec<TcpStream> = (0..250).map(|_| connect(&address)).collect();
     eventually("all are there", || {
         here().ends_with(" and 234 more").then_some(())
     });
