@@ -3,6 +3,8 @@
 mod chat_common;
 mod common;
 
+use std::process::Command;
+
 use chat_common::{Talker, event};
 use common::{Server, run, unstick};
 use rustix::process::Signal;
@@ -146,6 +148,26 @@ fn signals_leave_as_a_q_does() {
             operator.exits_well();
         }
     }
+}
+
+#[test]
+fn input_that_cannot_be_read_is_told_of_once_and_is_the_end() {
+    let (operator, address) = Talker::operator(&[]);
+    let mut command = Command::new("/bin/sh");
+    // A directory.
+    let script = "exec \"$0\" chat \"$1\" < /";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_unstick"), &address]);
+    let mut guest = Talker::start(command);
+    assert_eq!(
+        [operator.event(), operator.event()],
+        ["#1 comes", "#1 leaves"]
+    );
+    let (status, _, errors) = guest.exit();
+    assert!(status.success());
+    assert_eq!(
+        errors,
+        ["unstick: cannot read standard input: is a directory"]
+    );
 }
 
 #[test]

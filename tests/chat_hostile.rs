@@ -3,13 +3,20 @@
 mod chat_common;
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, UdpSocket};
+use std::process::Stdio;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chat_common::Talker;
-use common::{SOON, connect, eventually, python};
+#[cfg(target_os = "linux")]
+use common::peak_memory;
+use common::{Running, SOON, connect, eventually, python, unstick};
+use rustix::process::Signal;
+
+/// How long a datagram that comes again is the same message.
+const REPEATED: Duration = Duration::from_secs(10);
 
 /// A frame.
 fn frame(header: &str, body: &str) -> Vec<u8> {
@@ -91,7 +98,9 @@ fn who_does_not_read_holds_up_nobody() {
     });
     assert!(told.contains("does not read: "), "{told}");
     assert!(told.starts_with("unstick: #1 127.0.0.1:"), "{told}");
+    // With octets unread.
     drop(deaf);
+    assert_eq!(operator.event(), "#1 is gone: connection reset by peer");
 }
 
 #[test]
@@ -118,11 +127,8 @@ fn who_floods_holds_up_nobody_and_fills_no_memory() {
     assert_eq!(guest.event(), ": yes");
     #[cfg(target_os = "linux")]
     {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", operator.id()));
-        let status = status.expect("it runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|peak| peak.split_whitespace().next()?.parse::<u64>().ok());
-        assert!(peak.expect("a number of kB") < 64 * 1024, "{status}");
+        let peak = peak_memory(operator.id()).expect("it runs");
+        assert!(peak < 64 * 1024 * 1024, "{peak}");
     }
     operator.say("q");
     let (status, ..) = operator.exit();
@@ -130,6 +136,74 @@ fn who_floods_holds_up_nobody_and_fills_no_memory() {
     for flooding in flooding {
         flooding.join().expect("no panic");
     }
+}
+
+/// An operator, its address, and what it prints after that: nobody reads it.
+fn unread_operator(arguments: &[&str]) -> (Running, String, impl Read) {
+    let listen = ["chat", "--listen", "127.0.0.1:0"];
+    let mut command = unstick([&listen, arguments].concat());
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut operator = Running(command.stderr(Stdio::piped()).spawn().expect("it starts"));
+    let mut lines = BufReader::new(operator.0.stdout.take().expect("piped"));
+    let mut line = String::new();
+    lines.read_line(&mut line).expect("a line");
+    let address = line.trim_end().rsplit(' ').next().expect("an address");
+    (operator, address.to_owned(), lines)
+}
+
+#[test]
+fn goodbyes_go_out_though_nobody_reads_what_is_shown() {
+    let (operator, address, _lines) = unread_operator(&["--udp"]);
+    let mut guest = Talker::guest(&address, &["--udp"]);
+    guest.say("hello");
+    // More than a pipe and the operator hold; what is lost is not missed.
+    let flooding = datagrams(&address);
+    flooding.set_nonblocking(true).expect("a socket");
+    let flood = frame("{\"op\":\"chat\",\"id\":1,\"total_size\":0}", "");
+    let text = message(&"x".repeat(1000));
+    // It answers for as long as it reads.
+    let mut answered = Instant::now();
+    while answered.elapsed() < Duration::from_secs(1) {
+        let _ = flooding.send(&text);
+        let _ = flooding.send(&flood);
+        if flooding.recv(&mut [0; 64]).is_ok() {
+            answered = Instant::now();
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    operator.signal(Signal::TERM);
+    assert_eq!(guest.event(), " leaves");
+    guest.exits_well();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn many_lines_of_many_fill_no_memory() {
+    let (mut operator, address, _lines) = unread_operator(&["--wire", "raw"]);
+    let mut keyboard = operator.0.stdin.take().expect("piped");
+    let errors = operator.stderr();
+    let mut here = || {
+        keyboard.write_all(b"@\n").expect("it reads");
+        errors.next()
+    };
+    let mut peers: Vec<TcpStream> = (0..250).map(|_| connect(&address)).collect();
+    eventually("all are there", || {
+        here().ends_with(" and 234 more").then_some(())
+    });
+    // All at once; each line has the time and an address in front where it is shown.
+    operator.signal(Signal::STOP);
+    eventually("it stops", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", operator.pid()));
+        stat.expect("it runs").contains(") T ").then_some(())
+    });
+    let lines = "a\n".repeat(30 * 1024);
+    for peer in &mut peers {
+        peer.write_all(lines.as_bytes()).expect("room");
+    }
+    operator.signal(Signal::CONT);
+    here();
+    let peak = peak_memory(operator.pid()).expect("it runs");
+    assert!(peak < 96 * 1024 * 1024, "{peak}");
 }
 
 /// Everything until the end of the stream.
@@ -268,6 +342,25 @@ fn datagrams_of_others() {
     assert_eq!(operator.event(), "#1 leaves");
     operator.say("q");
     operator.exits_well();
+}
+
+#[test]
+fn who_comes_back_to_the_same_port_may_count_from_the_start() {
+    let (operator, address) = Talker::operator(&["--udp"]);
+    let peer = datagrams(&address);
+    for number in [1, 2] {
+        for (id, text) in [(1, "hello"), (2, "q")] {
+            let len = text.len();
+            let header = format!("{{\"op\":\"chat\",\"id\":{id},\"total_size\":{len}}}");
+            peer.send(&frame(&header, text)).expect("room");
+        }
+        assert_eq!(operator.event(), format!("#{number} comes"));
+        assert_eq!(operator.event(), format!("#{number}: hello"));
+        assert_eq!(operator.event(), format!("#{number} leaves"));
+        if number == 1 {
+            thread::sleep(REPEATED);
+        }
+    }
 }
 
 #[test]

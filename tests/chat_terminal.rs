@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use chat_common::Talker;
 use common::{Running, SOON, eventually, unstick};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
@@ -242,6 +243,43 @@ fn a_guest_leaves_in_every_way() {
         assert_eq!(operator.event(), "#1 leaves");
         guest.exits(0);
     }
+}
+
+#[test]
+fn what_is_typed_in_another_encoding_is_refused() {
+    let (operator, address) = Talker::operator(&[]);
+    let mut guest = Terminal::start(unstick(["chat", &address]));
+    assert_eq!(operator.event(), "#1 comes");
+    guest.shows(&[">"]);
+    // In GBK.
+    guest.keyboard.write_all(b"\xb2\xe2\xca\xd4").expect("room");
+    guest.shows(&["what is not UTF-8 is not sent", ">"]);
+    guest.type_in("still here\r");
+    assert_eq!(operator.event(), "#1: still here");
+}
+
+#[test]
+fn a_terminal_that_nobody_reads_is_not_waited_for() {
+    let (mut operator, address) = Talker::operator(&[]);
+    let mut guest = Terminal::start(unstick(["chat", &address]));
+    assert_eq!(operator.event(), "#1 comes");
+    guest.type_in("hello\r");
+    assert_eq!(operator.event(), "#1: hello");
+    guest.shows(&["> hello", ">"]);
+    let screen = Arc::clone(&guest.screen);
+    let reading = screen.lock().expect("no panic");
+    for _ in 0..100 {
+        operator.say(&"x".repeat(10_000));
+    }
+    eventually("it is full", || {
+        let mut fds = [PollFd::new(&guest.slave, PollFlags::OUT)];
+        let writable = poll(&mut fds, Some(&Timespec::default()));
+        (writable == Ok(0)).then_some(())
+    });
+    guest.running.signal(Signal::TERM);
+    assert_eq!(operator.event(), "#1 leaves");
+    assert_eq!(guest.running.exit().code(), Some(0));
+    drop(reading);
 }
 
 #[test]

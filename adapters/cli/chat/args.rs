@@ -30,7 +30,8 @@ Where standard input is no terminal, its end leaves. An operator then keeps a li
 peers (but not in frames) each next line until something has come back, or a second has passed: such peers take turns. The \
 end waits a second at most for the last answer.
 
-A peer that is gone is told of as soon as the system knows: a connection ends or breaks, or has been dead for half a minute; over UDP a \
+A peer that is gone is told of as soon as the system knows: a connection ends or breaks, or for half a minute is dead or takes nothing of \
+what waits; over UDP a \
 message in a frame is not answered for 5 seconds, or the empty one that who is silent for 10 gets. Of bare text over UDP nobody knows whether it arrives.
 
 Exit codes: 0 when this side has left or the other has said goodbye; 1 when the other is gone without; 2 if the command line is wrong.")]

@@ -157,7 +157,10 @@ impl Listener {
                             body.clear();
                         }
                         Ok(false) => {}
-                        Err(why) => return out.push(Heard::Broken(why, Vec::new())),
+                        Err(why) => {
+                            let why = format!("it sends what is no message: {why}");
+                            return out.push(Heard::Broken(why, Vec::new()));
+                        }
                     }
                 }
             }

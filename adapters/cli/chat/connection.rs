@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_PAUSE: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 3;
-/// How long what was sent may go without any sign of the peer's system.
+/// How long what was sent may go without any sign of the peer's system, or without room there for any of it.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
@@ -132,6 +132,8 @@ impl Connection {
         // What it has said before it went is to be heard.
         match (&self.stream).read(buffer) {
             Ok(0) => {
+                // Reading finds no more than the end of what writing has found broken.
+                written.map_err(|error| plain(&error))?;
                 let why = self.listener.finish();
                 Err(why
                     .unwrap_or("its connection ended without a goodbye")

@@ -1,12 +1,14 @@
 //! A line editor with a history, for a person at a terminal.
 
 use std::borrow::Cow;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::DefaultHistory;
@@ -74,6 +76,9 @@ fn read_line(
     let addressee = screen.end_editing();
     match read {
         Ok(line) => Typed::Line(line, addressee),
+        Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+            Typed::not_utf8()
+        }
         // Ctrl-C, Ctrl-D, or the terminal is gone.
         Err(_) => Typed::End,
     }
@@ -101,8 +106,14 @@ impl Modes {
         while is_canonical() && begun.elapsed() < BEGIN {
             thread::sleep(Duration::from_millis(5));
         }
-        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &self.0);
-        let mut stdout = io::stdout().lock();
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+        // One that nobody reads is not waited for.
+        let stdout = io::stdout();
+        let mut fds = [PollFd::new(&stdout, PollFlags::OUT)];
+        if !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1)) {
+            return;
+        }
+        let mut stdout = stdout.lock();
         let _ = stdout.write_all(PASTE_UNMARKED);
         let _ = stdout.write_all(b"\n");
         let _ = stdout.flush();

@@ -6,6 +6,7 @@ use std::task::Waker;
 use std::thread;
 
 use super::codec::MAX_TEXT_LEN;
+use crate::failure::plain;
 
 /// What has come of the keyboard.
 #[derive(Debug)]
@@ -14,8 +15,17 @@ pub enum Typed {
     Line(String, Option<u64>),
     /// What is no line, and why.
     Wrong(String),
+    /// Nothing more, and why.
+    Broken(String),
     /// Nothing more.
     End,
+}
+
+impl Typed {
+    /// What a terminal or a file sends that has another encoding.
+    pub fn not_utf8() -> Self {
+        Self::Wrong("what is not UTF-8 is not sent".to_owned())
+    }
 }
 
 /// Where lines come from.
@@ -35,7 +45,7 @@ pub struct Keys {
 impl Keys {
     /// Hands on what was typed; whether there is more to read.
     pub fn hand_on(&self, typed: Typed) -> bool {
-        let goes_on = !matches!(typed, Typed::End);
+        let goes_on = !matches!(typed, Typed::Broken(_) | Typed::End);
         let handed_on = self.typed.send(typed).is_ok();
         self.waker.wake_by_ref();
         goes_on && handed_on
@@ -99,7 +109,10 @@ fn line(input: &mut impl BufRead) -> Typed {
     // One octet more than is sent, and the end of the line.
     let most = MAX_TEXT_LEN as u64 + 2;
     match input.by_ref().take(most).read_until(b'\n', &mut line) {
-        Err(error) => return Typed::Wrong(format!("cannot read standard input: {error}")),
+        Err(error) => {
+            let error = plain(&error);
+            return Typed::Broken(format!("cannot read standard input: {error}"));
+        }
         Ok(0) => return Typed::End,
         Ok(_) => {}
     }
@@ -118,7 +131,7 @@ fn line(input: &mut impl BufRead) -> Typed {
     }
     match String::from_utf8(line) {
         Ok(line) => Typed::Line(line, None),
-        Err(_) => Typed::Wrong("a line that is not UTF-8 is not sent".to_owned()),
+        Err(_) => Typed::not_utf8(),
     }
 }
 

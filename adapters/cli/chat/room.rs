@@ -96,7 +96,8 @@ impl Room {
     pub fn talk(&mut self, wake: &mut WakePipe, shutdown: &Shutdown) -> Result<ExitCode, Failure> {
         let mut events = Vec::new();
         loop {
-            let reading = self.screen.has_room();
+            // Goodbyes go out, and are answered, though nobody reads what is shown.
+            let reading = self.leaving.is_some() || self.screen.has_room();
             self.transport.step(reading, &mut events);
             for event in events.drain(..) {
                 self.happens(event);
@@ -155,7 +156,9 @@ impl Room {
             }
             _ => {}
         }
-        self.screen.show(&self.style.lines(&event));
+        if self.leaving.is_none() || self.screen.has_room() {
+            self.screen.show(&self.style.lines(&event));
+        }
     }
 
     /// The operator is not there any more. The sentence on standard error says so to a person.
@@ -198,6 +201,10 @@ impl Room {
             };
             match typed {
                 Typed::Wrong(sentence) => self.refuse(&sentence, String::new()),
+                Typed::Broken(sentence) => {
+                    self.tell(&sentence);
+                    self.typed = Some(Typed::End);
+                }
                 Typed::End if self.is_settled() => self.leave(),
                 Typed::Line(line, to) if self.may_go(&line) => {
                     self.waits = false;

@@ -18,8 +18,12 @@ use super::transport::{MAX_PEERS, Numbers, RECEIVE_LEN, Transport};
 const MAX_PARTINGS: usize = 2 * MAX_PEERS;
 /// How many connections are accepted at a time.
 const ACCEPTED: usize = 16;
+/// How much may have happened before who has not been heard yet waits until it is on its way to the screen: each receive may
+/// be many lines, and much longer there.
+const MAX_EVENTS: usize = 32;
 /// How long not to accept after accepting has failed, for want of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// Connections to peers, and where new ones come.
 pub struct Tcp {
     listener: Option<TcpListener>,
@@ -29,6 +33,8 @@ pub struct Tcp {
     next_id: u32,
     numbers: Numbers,
     connections: BTreeMap<u64, Connection>,
+    /// Who is heard first.
+    first: u64,
     partings: Vec<Parting>,
     buffer: Vec<u8>,
 }
@@ -56,6 +62,7 @@ impl Tcp {
             next_id: 1,
             numbers: Numbers::default(),
             connections: BTreeMap::new(),
+            first: 0,
             partings: Vec::new(),
             buffer: vec![0; RECEIVE_LEN],
         }
@@ -178,10 +185,19 @@ impl Transport for Tcp {
         if reading {
             self.accept(events);
         }
-        let numbers: Vec<u64> = self.connections.keys().copied().collect();
+        let (before, from) = (..self.first, self.first..);
+        let numbers = self.connections.range(from);
+        let numbers = numbers.chain(self.connections.range(before));
+        let numbers: Vec<u64> = numbers.map(|(number, _)| *number).collect();
+        let mut waits = None;
         for number in numbers {
-            self.serve(number, reading, events);
+            let has_room = events.len() < MAX_EVENTS;
+            if !has_room {
+                waits.get_or_insert(number);
+            }
+            self.serve(number, reading && has_room, events);
         }
+        self.first = waits.unwrap_or_default();
         let buffer = &mut self.buffer;
         self.partings.retain_mut(|parting| parting.goes_on(buffer));
     }

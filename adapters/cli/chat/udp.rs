@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use unstick_std::udp::MAX_DATAGRAM;
@@ -16,10 +16,13 @@ use super::frame::{self, Meaning};
 use super::transport::{MAX_PEERS, Numbers, Transport};
 use crate::failure::plain;
 
-/// How many messages are remembered, so that a repeated one is not shown again.
+/// How many messages are remembered, so that a repeated one is not shown again; and for how long: who comes back to the same
+/// port may count from the start.
 const MAX_SEEN: usize = 1024;
+const REPEATED: Duration = Duration::from_secs(10);
 /// How many datagrams are taken at a time.
 const RECEIVED: usize = 64;
+
 /// A socket, and those who were heard on it.
 pub struct Udp {
     socket: UdpSocket,
@@ -30,7 +33,8 @@ pub struct Udp {
     here: BTreeMap<u64, Correspondent>,
     /// Those that a goodbye is on its way to.
     parting: Vec<Correspondent>,
-    seen: VecDeque<(SocketAddr, u32)>,
+    /// Messages that were heard, by where from and `id`; the last one first.
+    seen: VecDeque<(SocketAddr, u32, Instant)>,
     next_id: u32,
     buffer: Vec<u8>,
 }
@@ -160,11 +164,13 @@ impl Udp {
     /// Whether a message with this `id` has not been heard; it has, from now on.
     fn is_new(&mut self, id: Option<u32>, from: SocketAddr) -> bool {
         let Some(id) = id else { return true };
-        if self.seen.contains(&(from, id)) {
+        let recent = self.seen.iter();
+        let mut recent = recent.take_while(|(.., when)| when.elapsed() < REPEATED);
+        if recent.any(|(address, other, _)| (*address, *other) == (from, id)) {
             return false;
         }
         self.seen.truncate(MAX_SEEN - 1);
-        self.seen.push_front((from, id));
+        self.seen.push_front((from, id, Instant::now()));
         true
     }
 
@@ -340,6 +346,7 @@ impl Transport for Udp {
     fn part(&mut self, peer: Peer) {
         if self.send(peer, GOODBYE).is_ok()
             && let Some(correspondent) = self.here.remove(&peer.number)
+            && !correspondent.is_done()
         {
             self.parting.push(correspondent);
         }

@@ -127,7 +127,7 @@ impl Incoming {
                         let found = hex(&digest.finalize_reset());
                         return match announced {
                             Some(md5) if !md5.eq_ignore_ascii_case(&found) => {
-                                Err(format!("the reply's md5 should be {md5} and is {found}"))
+                                Err(format!("the body's md5 should be {md5} and is {found}"))
                             }
                             _ => Ok(true),
                         };
