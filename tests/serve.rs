@@ -211,6 +211,32 @@ fn what_takes_too_long_to_finish_is_given_up() {
     assert_eq!(stderr.rest().len(), 1, "one sentence");
 }
 
+/// What sees to it that a hangup is not ignored, whatever this runs under.
+const UNIGNORED: &str = r#"exec env --default-signal=HUP "$0" "$@""#;
+
+#[test]
+fn a_terminal_that_is_closed_takes_the_commands_along() {
+    let mut server = Server::start_under(UNIGNORED, &["--allow-exec"]);
+    let line = "echo $$; exec sleep 1000";
+    let mut exec = Running::start(unstick(["exec", &server.tcp, "--", line]));
+    let command = exec.stdout().next().parse().ok().and_then(Pid::from_raw);
+    let command = command.expect("the shell's number");
+    server.signal(Signal::HUP);
+    assert_eq!(server.exit().code(), Some(0));
+    eventually("the command is gone", || {
+        (!is_running(command)).then_some(())
+    });
+}
+
+#[test]
+fn a_hangup_that_is_ignored_stays_ignored() {
+    let mut server = Server::start_under("trap '' HUP", &[]);
+    server.signal(Signal::HUP);
+    server.assert_alive();
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit().code(), Some(0));
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {

@@ -82,7 +82,8 @@ With another --wire than `framed`, for older peers, what one receive of 1024 oct
 --allow-exec, and otherwise sent back. Over UDP that is `raw` alone, where --idle-timeout ends a command. The limits on headers \
 and bodies have no meaning there, and who comes when there are too many connections is not told so.
 
-SIGINT and SIGTERM stop the server once it has finished what is in flight; a second one stops it, and the commands it runs, at once.")]
+SIGINT, SIGTERM and, unless it is ignored as by nohup, SIGHUP stop the server once it has finished what is in flight; a second \
+one stops it, and the commands it runs, at once.")]
 pub struct Serve {
     /// Serve TCP on this address; port 0 takes any that is free
     #[arg(long, value_name = "ADDR")]

@@ -1,5 +1,6 @@
 //! `unstick serve`
 
+use std::fs;
 use std::io;
 use std::panic::resume_unwind;
 use std::process::{self, ExitCode};
@@ -8,7 +9,7 @@ use std::thread;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
@@ -149,6 +150,10 @@ pub fn stop_when_signalled(shutdown: Shutdown) -> io::Result<()> {
     // Writing more than a file may have is an error, and no reason to die.
     flag::register(SIGXFSZ, Arc::default())?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    // A terminal that is closed: whatever runs would go on by itself.
+    if !is_ignored(SIGHUP) {
+        signals.add_signal(SIGHUP)?;
+    }
     thread::spawn(move || {
         for signal in signals.forever() {
             if shutdown.is_requested() {
@@ -161,4 +166,16 @@ pub fn stop_when_signalled(shutdown: Shutdown) -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// Whether who has started this wants it to go on in spite of the signal, as nohup does; also where that cannot be told.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut masks = status
+        .lines()
+        .filter_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = masks
+        .next()
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_none_or(|mask| mask >> (signal - 1) & 1 == 1)
 }
