@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, Stat, flock, fstat, fsync, ftruncate, openat, renameat,
-    unlinkat,
+    AtFlags, FlockOperation, Mode, OFlags, Stat, fchmod, flock, fstat, fsync, ftruncate, openat,
+    renameat, unlinkat,
 };
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
-use unstick_core::Hasher;
 use unstick_core::services::Attributes;
+use unstick_core::{Hasher, Mode as FileMode};
 
 use super::attributes::{attributes_of, set_attributes, set_mode};
 use super::place::{FILE, Place, is_file, len_of, look, sync_dir};
@@ -24,6 +24,13 @@ const NAME_LEN: usize = 255;
 const DIGEST_LEN: usize = 32;
 /// How often a partial may be another by the time that it is locked, before it is as good as locked by somebody else.
 const ATTEMPTS: usize = 8;
+
+/// What the owner of a partial may always do.
+const OWNER: Mode = Mode::RUSR.union(Mode::WUSR);
+/// What new files are made with. The system takes away what nobody is to have (`umask`).
+const NEW: Mode = OWNER
+    .union(Mode::RGRP.union(Mode::WGRP))
+    .union(Mode::ROTH.union(Mode::WOTH));
 
 /// The name of the partial of this file. Of a name that leaves no room for more it has the start, and instead of the rest a
 /// digest: two long names do not share a partial.
@@ -114,8 +121,18 @@ impl Partial {
             mode: attributes.mode.or(of_replaced),
             ..attributes
         };
+        self.close_to_others()?;
+        // What another upload has left has the permissions that were meant then.
+        if self.attributes.mode.is_none() && self.len > 0 {
+            self.attributes.mode = mode_of_new(&self.place.dir);
+        }
+        Ok(())
+    }
+
+    /// Permissions as they are to be, but for the owner's own.
+    fn close_to_others(&self) -> Result<(), Errno> {
         match self.attributes.mode {
-            Some(mode) => set_mode(&self.file, mode, (Mode::RUSR | Mode::WUSR).bits()),
+            Some(mode) => set_mode(&self.file, mode, OWNER.bits()),
             None => Ok(()),
         }
     }
@@ -146,6 +163,16 @@ impl Partial {
             self.discard();
             return Err(error);
         }
+        if let Err(error) = self.rename(overwrite) {
+            // Whoever goes on from it has to be able to write it.
+            let _ = self.close_to_others();
+            return Err(error);
+        }
+        self.gone = true;
+        sync_dir(&self.place.dir)
+    }
+
+    fn rename(&self, overwrite: bool) -> Result<(), Errno> {
         if self.attributes != Attributes::default() {
             // Not before all is stored, which takes long: one that is for reading only could not be gone on from.
             set_attributes(&self.file, self.attributes)?;
@@ -153,13 +180,10 @@ impl Partial {
         }
         let (dir, to) = (&self.place.dir, &self.place.name);
         let from = partial_name(to);
-        if overwrite {
-            renameat(dir, &from, dir, to)?;
-        } else {
-            rename_new(dir, &from, to)?;
+        match overwrite {
+            true => renameat(dir, &from, dir, to),
+            false => rename_new(dir, &from, to),
         }
-        self.gone = true;
-        sync_dir(dir)
     }
 
     /// Forgets it.
@@ -198,9 +222,15 @@ pub(super) fn open_partial(place: &Place) -> Result<(OwnedFd, u64), Errno> {
 /// Opens a partial and locks it.
 fn lock(place: &Place, flags: OFlags, operation: FlockOperation) -> Result<(OwnedFd, u64), Errno> {
     let (dir, name) = (&place.dir, partial_name(&place.name));
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH;
+    let open = |flags| retry_on_intr(|| openat(dir, &name, flags | FILE, NEW));
     for _ in 0..ATTEMPTS {
-        let file = retry_on_intr(|| openat(dir, &name, flags | FILE, mode))?;
+        let opened = open(flags);
+        // Its writer died between giving it permissions that do not let its owner write, and the file's name.
+        let is_shut = flags.contains(OFlags::RDWR) && matches!(opened, Err(Errno::ACCESS));
+        let file = match is_shut {
+            true => open(OFlags::RDONLY)?,
+            false => opened?,
+        };
         let opened = fstat(&file)?;
         is_file(&opened)?;
         retry_on_intr(|| flock(&file, operation))?;
@@ -209,11 +239,28 @@ fn lock(place: &Place, flags: OFlags, operation: FlockOperation) -> Result<(Owne
         match look(dir, &name)?.filter(is_same) {
             // It is a file already, and its writer died before it took the other name away.
             Some(found) if found.st_nlink > 1 => unlinkat(dir, &name, AtFlags::empty())?,
+            // It is opened anew. Its permissions are settled when it becomes the file.
+            Some(_) if is_shut => fchmod(&file, OWNER)?,
             Some(found) => return Ok((file, len_of(&found))),
             None => {}
         }
     }
     Err(Errno::AGAIN)
+}
+
+/// The permissions of a new file in this directory, where one can be made that has no name.
+fn mode_of_new(dir: &OwnedFd) -> Option<FileMode> {
+    #[cfg(target_os = "linux")]
+    {
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = retry_on_intr(|| openat(dir, ".", flags, NEW)).ok()?;
+        attributes_of(&fstat(&file).ok()?).mode
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = dir;
+        None
+    }
 }
 
 /// Renames to a name that nothing has, or fails with `EXIST`.

@@ -32,7 +32,7 @@ pub const INFO_LEN: usize = 256;
 /// Files in memory, but for the one that is being uploaded.
 pub const DISK_FILES: usize = 2;
 /// The content of one.
-pub const DISK_FILE_LEN: usize = of(704, 256);
+pub const DISK_FILE_LEN: usize = of(608, 256);
 /// The name of one.
 pub const DISK_NAME_LEN: usize = 32;
 /// What is read or listed at a time: a line of a listing, in which each octet of a name may be escaped, and as much again.

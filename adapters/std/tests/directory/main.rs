@@ -1,5 +1,7 @@
 //! A directory as a storage: what it shows, what it refuses, and what uploads leave behind.
 
+mod permissions;
+
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
