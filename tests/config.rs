@@ -4,7 +4,8 @@ mod common;
 mod files_common;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use common::{Server, run, text, unstick};
 use files_common::Place;
@@ -19,6 +20,15 @@ fn file(place: &Place, content: &str) -> PathBuf {
 fn ops(server: &Server) -> String {
     let output = run(unstick(["info", "--json", &server.tcp]));
     text(&output.stdout).to_owned()
+}
+
+/// What becomes of a server of a file that it cannot start with.
+fn started(path: &Path) -> Output {
+    run(unstick([
+        "serve",
+        "--config",
+        path.to_str().expect("UTF-8"),
+    ]))
 }
 
 /// A server of this file.
@@ -111,11 +121,7 @@ fn what_is_wrong_is_said_with_its_line_and_what_would_be_right() {
         ("\"\\u001b[2J\" = 1\n", 1, "no setting `\\u001b[2J`"),
     ] {
         let path = file(&place, content);
-        let output = run(unstick([
-            "serve",
-            "--config",
-            path.to_str().expect("UTF-8"),
-        ]));
+        let output = started(&path);
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{content:?}: {stderr}");
         assert_eq!(output.stdout, b"", "{content:?}");
@@ -135,11 +141,7 @@ fn what_does_not_go_together_names_the_file() {
         ("wire = \"raw\"\nroot = \".\"\n", "files go in frames only"),
     ] {
         let path = file(&place, content);
-        let output = run(unstick([
-            "serve",
-            "--config",
-            path.to_str().expect("UTF-8"),
-        ]));
+        let output = started(&path);
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{stderr}");
         assert!(stderr.contains(said), "{stderr}");
@@ -159,11 +161,7 @@ fn a_file_that_cannot_be_read_is_said_to_be_one() {
         (place.local(""), 1, "is a directory"),
         ("/dev/zero".into(), 2, "longer than"),
     ] {
-        let output = run(unstick([
-            "serve",
-            "--config",
-            path.to_str().expect("UTF-8"),
-        ]));
+        let output = started(&path);
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{stderr}");
         assert!(stderr.contains(said), "{stderr}");

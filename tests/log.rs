@@ -102,6 +102,19 @@ fn why_it_does_not_start_is_in_the_log() {
 }
 
 #[test]
+fn why_it_does_not_start_is_said_where_the_log_leaves_it_out() {
+    let mut command = unstick(["serve", "--log-format", "json", "--tcp", "192.0.2.1:1"]);
+    command.env("RUST_LOG", "unstick_std=debug");
+    let output = run(command);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr.starts_with("unstick: cannot listen on tcp 192.0.2.1:1: "),
+        "{stderr:?}"
+    );
+}
+
+#[test]
 fn no_color_is_heeded_everywhere() {
     let shown = |no_color: Option<&str>, arguments: &[&str]| {
         let mut command = python("terminal.py");

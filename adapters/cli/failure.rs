@@ -34,8 +34,11 @@ impl Failure {
         exit(self.say().into())
     }
 
-    /// Writes it to the log, and returns the exit code.
+    /// Writes it to the log, and returns the exit code; says it if the log leaves it out, as RUST_LOG may have it.
     pub fn log(&self) -> ExitCode {
+        if !tracing::enabled!(tracing::Level::ERROR) {
+            return self.report();
+        }
         let (sentence, code) = self.parts();
         if let Some(sentence) = sentence {
             tracing::error!("{sentence}");
