@@ -321,6 +321,40 @@ fn an_upload_that_ends_while_it_is_gone_on_with_is_no_failure() {
 }
 
 #[test]
+fn a_file_that_shrinks_does_not_keep_the_others_from_being_put() {
+    let place = Place::new("shrinks");
+    place.write("tree/a", b"01234");
+    place.write("tree/b", b"");
+    let shrinking = place.local("tree/a");
+    let address = liar(move |request| {
+        let is_shrinking = request["filename"] == "tree/a";
+        match (request["op"].as_str(), request["offset"].as_u64()) {
+            (Some("stat"), offset) if is_shrinking => {
+                // It has been read once by now.
+                if offset.is_some() {
+                    fs::write(&shrinking, b"0").expect("room");
+                }
+                let line = json!({"name": "a", "kind": "file", "writable": true, "partial": 1});
+                let header = json!({"offset": offset, "sha256": sha256(b"0")});
+                vec![(header, line.to_string().into_bytes())]
+            }
+            (Some("stat"), _) => vec![(json!({"error": "not_found"}), vec![])],
+            // The rest of it never comes.
+            _ if is_shrinking => vec![],
+            _ => vec![(json!({"sha256": sha256(b"")}), vec![])],
+        }
+    });
+    let output = run(place.command(["put", "-r", "--resume", &address, "tree"]));
+    let message = failure(&output);
+    assert!(
+        message.contains("tree/a: the file has become shorter"),
+        "{message}"
+    );
+    assert!(message.contains("1 of 2 files"), "{message}");
+    assert!(text(&output.stdout).starts_with("tree/b: 0 octets"));
+}
+
+#[test]
 fn a_server_does_not_say_where_files_are_written() {
     let place = Place::new("liar");
     fs::write(place.outside("secret"), SECRET).expect("room");

@@ -87,6 +87,12 @@ impl<'a> Remote<'a> {
                     format!("{sentence}; --resume goes on from what has arrived")
                 }));
             }
+            Error::Peer(PeerError::Body(error)) => {
+                return Trouble::One(Failure::io(subject, &error));
+            }
+            Error::Peer(PeerError::BodyLength { .. }) => {
+                format!("{subject}: the file has become shorter while it was sent")
+            }
             Error::Peer(error) => return Trouble::All(Failure::peer(self.address, &error)),
             Error::Local(error) => return Trouble::One(Failure::io(subject, &error)),
             Error::Exists => format!("{target}: there already; --force replaces it"),
