@@ -263,6 +263,7 @@ fn a_terminal_that_nobody_reads_is_not_waited_for() {
     let (mut operator, address) = Talker::operator(&[]);
     let mut guest = Terminal::start(unstick(["chat", &address]));
     assert_eq!(operator.event(), "#1 comes");
+    guest.shows(&[">"]);
     guest.type_in("hello\r");
     assert_eq!(operator.event(), "#1: hello");
     guest.shows(&["> hello", ">"]);
@@ -279,6 +280,7 @@ fn a_terminal_that_nobody_reads_is_not_waited_for() {
     guest.running.signal(Signal::TERM);
     assert_eq!(operator.event(), "#1 leaves");
     assert_eq!(guest.running.exit().code(), Some(0));
+    assert!(guest.is_as_before());
     drop(reading);
 }
 

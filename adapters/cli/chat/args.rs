@@ -24,7 +24,7 @@ prompt shows. `@1 TEXT` says it to peer 1, `@HOST:PORT TEXT` to that one; the li
 speaks. `@1` alone chooses a peer, `@` alone lists who is here, `@@` begins a text with `@`. Without --listen this is the other side, which \
 talks to one operator. Programs in Python can be on either side (--wire).
 
-`q` or `Q` alone leaves, as Ctrl-D and Ctrl-C do; SIGTERM too. `@1 q` says goodbye to peer 1 alone. A line of blanks is not sent.
+`q` or `Q` alone leaves, as Ctrl-D, Ctrl-C and closing the terminal do; SIGTERM too. `@1 q` says goodbye to peer 1 alone. A line of blanks is not sent.
 
 Where standard input is no terminal, its end leaves. An operator then keeps a line until somebody has spoken, and on the wires of older \
 peers (but not in frames) each next line until something has come back, or a second has passed: such peers take turns. The \
