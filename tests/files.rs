@@ -3,11 +3,11 @@
 mod common;
 mod files_common;
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use common::{Server, python, run, text, unstick};
 use files_common::{Place, fails, failure, noise, passes, sha256};
@@ -93,6 +93,12 @@ fn says_what_there_is_over_tcp_and_udp() {
         for number in 0..30 {
             fs::write(place.root(&format!("dir/{number:02}")), noise(number)).expect("room");
         }
+        let seven = File::open(place.root("dir/07")).expect("the file");
+        let then = UNIX_EPOCH + Duration::new(1_000_000_000, 5);
+        seven.set_modified(then).expect("ours");
+        seven
+            .set_permissions(Permissions::from_mode(0o640))
+            .expect("ours");
         fs::write(place.root("测试 \u{202e}.txt"), b"text").expect("room");
         for udp in [false, true] {
             let ask = |words: &[&str], rest: &[&str]| {
@@ -115,7 +121,8 @@ fn says_what_there_is_over_tcp_and_udp() {
             let stat = ask(&["stat"], &["dir/07"]);
             assert_eq!(
                 stat,
-                "name      dir/07\nkind      file\nsize      7 octets\nwritable  no\n"
+                "name      dir/07\nkind      file\nsize      7 octets\nwritable  no\n\
+                mode      640\nmodified  2001-09-09T01:46:40.000000005Z\n"
             );
             let info = ask(&["info"], &[]);
             assert!(

@@ -9,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use common::{SOON, Server, connect, run, text};
@@ -285,6 +286,38 @@ fn a_content_that_is_not_the_one_meant_is_no_file() {
     });
     place.write("empty", b"");
     assert!(fails(place.command(["put", &address, "empty"])).contains("sha256"));
+}
+
+/// The client of an upload is killed, the server has all of it by then: it may be a file between two requests of the next one.
+#[test]
+fn an_upload_that_ends_while_it_is_gone_on_with_is_no_failure() {
+    let place = Place::new("ended");
+    place.write("a", b"");
+    for (stored, is_same) in [("", true), ("another", false)] {
+        let put = AtomicBool::new(false);
+        let address = liar(move |request| {
+            let reply = match request["op"].as_str() {
+                Some("put") => {
+                    put.store(true, Ordering::Relaxed);
+                    json!({"error": "denied", "message": "there already"})
+                }
+                _ if !put.load(Ordering::Relaxed) => json!({"error": "not_found"}),
+                Some("stat") => {
+                    let line = json!({"name": "a", "kind": "file", "size": 0, "writable": true});
+                    return vec![(json!({}), line.to_string().into_bytes())];
+                }
+                _ => json!({"sha256": sha256(stored.as_bytes())}),
+            };
+            vec![(reply, vec![])]
+        });
+        if is_same {
+            let line = passes(place.command(["put", "--resume", &address, "a"]));
+            assert!(line.starts_with("a: 0 octets"), "{line}");
+        } else {
+            let message = fails(place.command(["put", "--resume", &address, "a"]));
+            assert!(message.contains("there already"), "{message}");
+        }
+    }
 }
 
 #[test]

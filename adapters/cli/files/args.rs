@@ -18,7 +18,8 @@ too; put cannot, and says which it passes over.
 
 With -p, a file has its permissions (read, write and execute, never setuid) and its time before it has its name. get -r \
 gives directories theirs too, put does not. Where the server knows of none, as a board does not, there are none to keep. \
-What --resume passes over stays as it is.";
+What --resume passes over stays as it is, and what is for reading only on the server is not replaced there, \
+not even with --force.";
 
 /// How files are transferred.
 #[derive(Debug, Clone, Copy, Args)]

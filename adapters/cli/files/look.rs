@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use unstick_core::Request;
 use unstick_core::services::Kind;
 use unstick_std::transfer::Entry;
@@ -69,12 +70,22 @@ fn lines(entry: &Entry) -> String {
         Some(len) => format!("{key:<9} {len} octets\n"),
         None => String::new(),
     };
+    let mode = entry
+        .mode
+        .map(|mode| format!("mode      {:03o}\n", mode.bits()));
+    // None is too far away: 2^64 nanoseconds are 585 years.
+    let modified = entry.mtime_ns.and_then(|nanos| {
+        let time = Timestamp::from_nanosecond(nanos.into()).ok()?;
+        Some(format!("modified  {time}\n"))
+    });
     format!(
-        "name      {}\nkind      {kind}\n{}writable  {}\n{}",
+        "name      {}\nkind      {kind}\n{}writable  {}\n{}{}{}",
         Printable(&entry.name),
         octets("size", entry.size),
         if entry.writable { "yes" } else { "no" },
         octets("partial", entry.partial),
+        mode.unwrap_or_default(),
+        modified.unwrap_or_default(),
     )
 }
 

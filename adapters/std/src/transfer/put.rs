@@ -8,7 +8,7 @@ use std::time::Instant;
 use rustix::fs::fstat;
 use rustix::io::{pread, retry_on_intr};
 use unstick_core::services::{Attributes, Name};
-use unstick_core::{Digest, Hasher};
+use unstick_core::{Code, Digest, Hasher};
 
 use super::look::{Entry, is_stored, request, stat};
 use super::{Error, Options, Outcome, Phase, Progress, digest, refresh};
@@ -75,7 +75,21 @@ pub fn put(
     };
     let mut replies = client.request(request, body)?;
     let frame = replies.next_frame()?.ok_or(client::Error::Closed)?;
-    frame.accepted()?;
+    if let Err(refused) = frame.accepted() {
+        // An upload that was interrupted here may have ended there since the server was asked.
+        let may_have_ended = matches!(
+            &refused,
+            client::Error::Refused {
+                code: Code::Denied | Code::NotFound,
+                ..
+            }
+        );
+        let stored = match options.resume && may_have_ended {
+            true => ended(client, name, len, sha256).ok().flatten(),
+            false => None,
+        };
+        return stored.ok_or(Error::Peer(refused));
+    }
     match frame.header.sha256 {
         Some(said) if said == sha256 => Ok(Outcome { len, kept, sha256 }),
         Some(arrived) => Err(Error::Digest {
@@ -83,6 +97,21 @@ pub fn put(
             arrived,
         }),
         None => Err(Error::Reply("there is no digest in it")),
+    }
+}
+
+/// The file, if the server has it whole by now.
+fn ended(
+    client: &mut Client,
+    name: Name<'_>,
+    len: u64,
+    sha256: Digest,
+) -> Result<Option<Outcome>, Error> {
+    client.reconnect()?;
+    let remote = stat(client, name, None)?;
+    match remote.is_some_and(|(entry, _)| entry.size == Some(len)) {
+        true => is_stored(client, name, len, sha256),
+        false => Ok(None),
     }
 }
 
