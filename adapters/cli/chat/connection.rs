@@ -12,7 +12,6 @@ use super::codec::{Heard, Listener};
 use super::event::Peer;
 use super::transport::FAREWELL;
 use crate::failure::plain;
-use crate::wire::is_browser;
 
 /// The most octets that wait for a peer to read.
 const MAX_WAITING: usize = 256 * 1024;
@@ -35,8 +34,6 @@ pub struct Connection {
     waiting: Vec<u8>,
     /// When it took some of that.
     took: Instant,
-    /// Nothing has come of it yet.
-    fresh: bool,
 }
 
 /// A connection that takes what is on its way out, ends, and reads until the peer has ended too: closing with
@@ -61,7 +58,6 @@ impl Connection {
             listener,
             waiting: Vec::new(),
             took: Instant::now(),
-            fresh: true,
         })
     }
 
@@ -140,12 +136,7 @@ impl Connection {
                     .to_owned())
             }
             Ok(len) => {
-                let octets = &buffer[..len];
-                if self.fresh && is_browser(octets) {
-                    return Err("it speaks like a browser".to_owned());
-                }
-                self.fresh = false;
-                self.listener.take(octets, heard);
+                self.listener.take(&buffer[..len], heard);
                 Ok(())
             }
             Err(error) if is_passing(&error) => written.map_err(|error| plain(&error)),

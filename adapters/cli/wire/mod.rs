@@ -95,24 +95,6 @@ pub fn is_goodbye(chunk: &[u8]) -> bool {
     matches!(chunk.trim_ascii_end(), b"q" | b"Q")
 }
 
-/// How a browser begins: HTTP, and TLS. Any page can have one send what it likes to a loopback address, line by line, and where
-/// commands are run these would be.
-const BROWSER: [&[u8]; 8] = [
-    b"GET /",
-    b"HEAD /",
-    b"POST /",
-    b"OPTIONS /",
-    b"PUT /",
-    b"DELETE /",
-    b"PATCH /",
-    b"\x16\x03",
-];
-
-/// Whether a connection that begins like this is a browser's.
-pub fn is_browser(chunk: &[u8]) -> bool {
-    BROWSER.iter().any(|begin| chunk.starts_with(begin))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

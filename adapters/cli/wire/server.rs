@@ -17,7 +17,7 @@ use unstick_std::{Limits, Shutdown, WakePipe};
 use super::answer::Answerer;
 use super::command::Asker;
 use super::spool::Spool;
-use super::{CHUNK_LEN, Dialect, MAX_BODY_LEN, Wire, is_browser, is_goodbye, reply};
+use super::{CHUNK_LEN, Dialect, MAX_BODY_LEN, Wire, is_goodbye, reply};
 use crate::failure::Failure;
 use crate::listen::announce;
 use crate::metrics::{OK, Requests, Running, Stats};
@@ -118,6 +118,24 @@ struct Session<'s> {
     answerer: Answerer,
     wire: Wire,
     counting: Counting<'s>,
+}
+
+/// How a browser begins: HTTP, and TLS. Any page can have one send what it likes to a loopback address, line by line, and where
+/// commands are run these would be.
+const BROWSER: [&[u8]; 8] = [
+    b"GET /",
+    b"HEAD /",
+    b"POST /",
+    b"OPTIONS /",
+    b"PUT /",
+    b"DELETE /",
+    b"PATCH /",
+    b"\x16\x03",
+];
+
+/// Whether a connection that begins like this is a browser's.
+fn is_browser(chunk: &[u8]) -> bool {
+    BROWSER.iter().any(|begin| chunk.starts_with(begin))
 }
 
 impl Handler for Session<'_> {
