@@ -74,12 +74,9 @@ impl Page {
                     let target = request.path.unwrap_or_default();
                     let path = target.split('?').next().unwrap_or_default();
                     let answer = match (request.method, path) {
-                        (Some("GET" | "HEAD"), "/metrics") => Answer {
-                            status: "200 OK",
-                            content: TEXT_FORMAT,
-                            body: self.metrics.page(stats()),
-                            has_body: true,
-                        },
+                        (Some("GET" | "HEAD"), "/metrics") => {
+                            Answer::new("200 OK", TEXT_FORMAT, self.metrics.page(stats()))
+                        }
                         (_, "/metrics") => Answer::error("405 Method Not Allowed", "only GET"),
                         _ => Answer::error("404 Not Found", "the metrics are at /metrics"),
                     };
@@ -115,13 +112,17 @@ struct Answer {
 }
 
 impl Answer {
-    fn error(status: &'static str, sentence: &str) -> Self {
+    fn new(status: &'static str, content: &'static str, body: String) -> Self {
         Self {
             status,
-            content: PLAIN,
-            body: format!("{sentence}\n"),
+            content,
+            body,
             has_body: true,
         }
+    }
+
+    fn error(status: &'static str, sentence: &str) -> Self {
+        Self::new(status, PLAIN, format!("{sentence}\n"))
     }
 
     fn to_http(&self) -> String {

@@ -98,8 +98,8 @@ impl Server {
     /// Serves until `shutdown`, with a new service for every request, from `factory`.
     ///
     /// A service that never waits answers on this thread. One that says `Poll::Pending`, or has a long
-    /// reply, goes on in a thread of its own; `put`, which waits for a disk, begins there. The request's `timeout_ms` is its deadline; without it, it may
-    /// go without progress for [`Limits::idle_timeout`].
+    /// reply, goes on in a thread of its own; `put`, which waits for a disk, begins there. The request's
+    /// `timeout_ms` is its deadline; without it, it may go without progress for [`Limits::idle_timeout`].
     ///
     /// After the shutdown, requests that have begun have [`Limits::grace`] to end, and repeats are still
     /// answered. What the network does to single datagrams never ends the server; a service that panics
